@@ -1,0 +1,55 @@
+# make install | demo | test | test-all | lock; the README says what each is for.
+PYTHON ?= python3.11
+TORCH ?= lock
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	--no-emit-find-links --constraint constraints.txt pyproject.toml
+
+.PHONY: install demo lint test test-all lock clean
+
+install: .venv/installed
+dev: .venv/installed-dev
+.PHONY: dev
+
+# TORCH=keep uses the torch and torchvision that PYTHON has already, instead of the locked ones.
+.venv/installed: requirements.lock pyproject.toml
+ifeq ($(TORCH),keep)
+	$(PYTHON) -m venv --system-site-packages .venv
+	grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' requirements.lock > .venv/requirements.txt
+else
+	$(PYTHON) -m venv .venv
+	cp requirements.lock .venv/requirements.txt
+endif
+	$(PIP) -r .venv/requirements.txt
+	$(PIP) --editable .
+	$(BIN)/sg-resnets doctor
+	touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	$(PIP) -r requirements-dev.lock
+	touch $@
+
+demo: install
+	$(BIN)/python -m super_gradients.train_from_recipe --config-name=fashion_mnist_mini_resnet20
+	$(BIN)/sg-resnets evaluate checkpoints/fashion_mnist_mini_resnet20_cifar
+
+lint: dev
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-all: lint
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Exact versions for Python 3.11 to 3.13 on every platform. The host comes last, and without its own pins.
+lock: dev
+	$(COMPILE) --output-file requirements.lock
+	printf 'data-gradients==0.3.2\nsuper-gradients==3.7.1\n' >> requirements.lock
+	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist

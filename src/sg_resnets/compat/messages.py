@@ -1,0 +1,63 @@
+"""A user's mistake is answered with one line, not with a traceback, by every entry point of the host.
+
+Hydra prints the bare message of a `CompactHydraException` and exits with 1; so that is what our errors, and the host's
+and Hydra's for unknown names, are turned into.
+"""
+
+FAULT = "a wrong name or value in a recipe ends in a traceback; an unknown recipe is answered with the search path"
+
+
+def present() -> bool:
+    return True
+
+
+def repair() -> None:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.errors import CompactHydraException, MissingConfigException
+    from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
+    from super_gradients.training.models import model_factory
+
+    from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
+    from sg_resnets.errors import SgResnetsError, choices
+    from sg_resnets.zoo import refuse_unknown_model
+
+    class RecipeError(SgResnetsError, CompactHydraException):
+        """What Hydra shows as one line."""
+
+    def in_one_line(original):
+        def run(cls, cfg, *args, **kwargs):
+            try:
+                return original(cls, cfg, *args, **kwargs)
+            except (SgResnetsError, UnknownTypeException) as error:
+                raise RecipeError(" ".join(str(error).split())) from None
+
+        return run
+
+    def name_the_models(original):
+        def get_architecture(model_name, *args, **kwargs):
+            refuse_unknown_model(model_name, model_factory.ARCHITECTURES)
+            return original(model_name, *args, **kwargs)
+
+        return get_architecture
+
+    def name_the_recipes(original):
+        def load_configuration(self, config_name, *args, **kwargs):
+            try:
+                return original(self, config_name, *args, **kwargs)
+            except MissingConfigException as error:
+                missing = error.missing_cfg_file or config_name
+                if config_name == missing:
+                    known = self.get_group_options("", "config") or []
+                    text = (
+                        f"unknown recipe '{config_name}': {choices(str(config_name), known)}; see `sg-resnets recipes`"
+                    )
+                else:
+                    group, _, name = missing.rpartition("/")
+                    text = f"unknown {group} '{name}': {choices(name, error.options or [])}"
+                raise MissingConfigException(text, missing, error.options) from None
+
+        return load_configuration
+
+    wrap_recipe_entries(in_one_line)
+    wrap_function(model_factory, "get_architecture", name_the_models)
+    wrap_method(ConfigLoaderImpl, "load_configuration", name_the_recipes)

@@ -1,0 +1,100 @@
+"""ImageNet, or any folder of images: root/train/<class>/*.jpg and root/val/<class>/*.jpg.
+
+The transforms are those that the ResNet weights of torchvision were first trained and tested with: a random resized
+crop and a flip for training; for validation the shorter side to size / 0.875 (224: 256) and the centre of it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import default_loader
+from torchvision.transforms import v2
+
+from sg_resnets.data.in_memory import balanced_first
+from sg_resnets.data.preprocessing import per_channel, preprocessing_params, whole_number
+from sg_resnets.errors import SgResnetsError
+
+# Over the ImageNet training images; the values used by torchvision and timm.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ImageFolderImages(ImageFolder):
+    """Images float32 (3, size, size) with labels, read from disk one by one.
+
+    Args:
+        root: the folder that holds train/ and val/, with the same class folders in each.
+        train: read train/ with augmentation, or val/ without.
+        size: height and width in pixels.
+        horizontal_flip: in training, mirror every second image.
+        mean, std: one number per channel, of pixels scaled to [0, 1].
+        max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
+
+    Raises:
+        SgResnetsError: where the folders are not as above, or an image cannot be read.
+    """
+
+    samples: list[tuple[str, int]]
+    imgs: list[tuple[str, int]]
+    targets: list[int]
+
+    def __init__(
+        self,
+        root: str,
+        train: bool = True,
+        size: int = 224,
+        horizontal_flip: bool = True,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        max_samples: int | None = None,
+    ):
+        self.size = whole_number("size", size, 1)
+        self.resize = int(size / 0.875)
+        self.mean, self.std = per_channel("mean", mean, 3), per_channel("std", std, 3)
+        geometry = (
+            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(0.5 if horizontal_flip else 0.0)]
+            if train
+            else [v2.Resize(self.resize), v2.CenterCrop(size)]
+        )
+        to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]
+        folder = _checked(Path(root).expanduser()) / ("train" if train else "val")
+        try:
+            super().__init__(str(folder), transform=v2.Compose([*geometry, *to_tensor]), loader=_load_rgb)
+        except FileNotFoundError as error:
+            raise SgResnetsError(f"{folder}: {error}; remove the empty class folder or put images into it") from error
+        if max_samples is not None:
+            kept = balanced_first(np.array(self.targets), whole_number("max_samples", max_samples, 1))
+            self.samples = self.imgs = [self.imgs[i] for i in kept]
+            self.targets = [label for _, label in self.samples]
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.classes
+
+    def get_dataset_preprocessing_params(self) -> dict:
+        """For the host's `predict()`: see `preprocessing_params`."""
+        return preprocessing_params(self.class_names, resize=self.resize, size=self.size, mean=self.mean, std=self.std)
+
+
+def _checked(root: Path) -> Path:
+    layout = f"expected {root}/train/<class>/*.jpg and {root}/val/<class>/*.jpg"
+    classes = {}
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            raise SgResnetsError(f"image_folder: {root / split} is missing; {layout}")
+        classes[split] = {entry.name for entry in (root / split).iterdir() if entry.is_dir()}
+    if classes["train"] != classes["val"]:
+        odd = ", ".join(sorted(classes["train"] ^ classes["val"])[:5])
+        raise SgResnetsError(f"image_folder: train/ and val/ of {root} differ in the classes {odd}; {layout}")
+    if not classes["train"]:
+        raise SgResnetsError(f"image_folder: {root} has no class folders; {layout}")
+    return root
+
+
+def _load_rgb(path: str):
+    try:
+        return default_loader(path)
+    except OSError as error:
+        raise SgResnetsError(f"{path} cannot be read as an image ({error}); replace or remove it") from error

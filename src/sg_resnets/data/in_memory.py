@@ -1,0 +1,145 @@
+"""A data set held in memory, which returns finished batches: the augmentation is a few tensor operations a batch.
+
+Small images (CIFAR, Fashion-MNIST) train faster than a per-image pipeline can prepare them. Here the images stay uint8
+in one tensor, and PyTorch's `__getitems__` protocol normalises, crops, flips and cuts a whole batch at once.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from sg_resnets.data.preprocessing import per_channel, preprocessing_params, whole_number
+from sg_resnets.errors import SgResnetsError
+
+
+class InMemoryImages(Dataset):
+    """Square images with labels, normalised and, where asked for, augmented.
+
+    Augmentation is the same for any number of DataLoader workers: its random numbers come from `seed` and the indices
+    of the batch, and from no global state. A shuffled loader forms other batches every epoch, so the augmentation
+    differs from epoch to epoch; without shuffling, or with batches of one image, it would not.
+
+    Args:
+        images: uint8, (N, C, S, S).
+        labels: whole numbers, (N,).
+        class_names: the name of label 0, of label 1, ...
+        mean, std: one number per channel, of pixels scaled to [0, 1].
+        size: resize to (size, size), bilinear with antialiasing, before everything else; None keeps S.
+        crop_padding: pad by so many pixels on each side, then cut a window of the original size at random (He et al.
+            2015, section 4.2: 4). The padding is 0 after normalisation, that is, it has the mean's colour.
+        horizontal_flip: mirror every second image, chosen at random.
+        cutout: side in pixels of a square set to 0 after normalisation (DeVries and Taylor 2017). Its centre is
+            uniform over the image, so that the edge may cut the square. 0 means off.
+        seed: changes the augmentation.
+        max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
+
+    Raises:
+        SgResnetsError: where an argument is out of its range or does not fit the images.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Sequence[int] | np.ndarray | Tensor,
+        class_names: Sequence[str],
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: int | None = None,
+        crop_padding: int = 0,
+        horizontal_flip: bool = False,
+        cutout: int = 0,
+        seed: int = 0,
+        max_samples: int | None = None,
+    ):
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != images.shape[-2]:
+            raise SgResnetsError(f"images must be uint8 (N, C, S, S), not {images.dtype} {tuple(images.shape)}")
+        self.images = images
+        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+        self.class_names = list(class_names)
+        self.size = images.shape[-1] if size is None else whole_number("size", size, 1)
+        self.mean = per_channel("mean", mean, images.shape[1])
+        self.std = per_channel("std", std, images.shape[1])
+        self.crop_padding = whole_number("crop_padding", crop_padding, 0, self.size)
+        self.horizontal_flip = horizontal_flip
+        self.cutout = whole_number("cutout", cutout, 0, self.size + 1)
+        self.seed = seed
+        if max_samples is not None:
+            kept = balanced_first(self.labels.numpy(), whole_number("max_samples", max_samples, 1))
+            self.images, self.labels = self.images[kept], self.labels[kept]
+        # (x / 255 - mean) / std as one multiplication and one subtraction
+        self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
+        self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One image (C, size, size) and its label."""
+        images, labels = self.__getitems__([range(len(self))[index]])
+        return images[0], int(labels[0])
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """A finished batch: images float32 (B, C, size, size), labels int64 (B,). Use `whole_batch` to collate it."""
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        images = self.images.index_select(0, index)  # ten times as fast as self.images[index]
+        if self.size != images.shape[-1]:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+        images = images.float().mul_(self._scale).sub_(self._shift)
+        return self._augment(images, self._generator(index)), self.labels[index]
+
+    def get_dataset_preprocessing_params(self) -> dict:
+        """For the host's `predict()`: see `preprocessing_params`."""
+        return preprocessing_params(self.class_names, resize=self.size, size=self.size, mean=self.mean, std=self.std)
+
+    def _generator(self, index: Tensor) -> torch.Generator:
+        digest = hashlib.blake2b(index.numpy().tobytes(), digest_size=8, key=str(self.seed).encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+
+    def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        def uniform(below: int) -> Tensor:
+            return torch.randint(below, (len(images),), generator=generator)
+
+        if self.crop_padding:
+            offsets = 2 * self.crop_padding + 1
+            images = crop_windows(images, self.crop_padding, top=uniform(offsets), left=uniform(offsets))
+        if self.horizontal_flip:
+            images = torch.where(uniform(2).bool().view(-1, 1, 1, 1), images.flip(-1), images)
+        if self.cutout:
+            images = cut_out(images, self.cutout, row=uniform(self.size), column=uniform(self.size))
+        return images
+
+
+def crop_windows(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
+    """Pad `images` (B, C, S, S) with zeros, then cut from each the (S, S) window at its own `top` and `left` (B,)."""
+    side = images.shape[-1]
+    windows = F.pad(images, [padding] * 4).unfold(2, side, 1).unfold(3, side, 1)  # a view of every possible window
+    return windows[torch.arange(len(images)), :, top, left]
+
+
+def cut_out(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
+    """Zero in each of `images` (B, C, S, S) the square of `side` pixels centred at its own `row`, `column` (B,)."""
+
+    def inside(centre: Tensor) -> Tensor:
+        distance = torch.arange(images.shape[-1]) - (centre - side // 2).view(-1, 1)
+        return (distance >= 0) & (distance < side)
+
+    return images.masked_fill((inside(row).unsqueeze(2) & inside(column).unsqueeze(1)).unsqueeze(1), 0.0)
+
+
+def balanced_first(labels: np.ndarray, count: int) -> np.ndarray:
+    """Ascending indices of `count` samples: the first of each class, then the second of each class, and so on."""
+    by_class = np.argsort(labels, kind="stable")
+    turn = np.empty_like(by_class)
+    turn[by_class] = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
+    return np.sort(np.argsort(turn, kind="stable")[:count])
+
+
+def whole_batch(batch):
+    """Collate function: a batch that `__getitems__` finished passes through; a list of samples is stacked as usual."""
+    return default_collate(batch) if isinstance(batch, list) else batch

@@ -1,0 +1,50 @@
+"""What a trained network has to know to predict on an image file, in plain lists and numbers.
+
+SuperGradients stores this description in every checkpoint and builds its prediction pipeline from it. Plain
+containers only, so that the checkpoint can be read with `torch.load(weights_only=True)`.
+"""
+
+from collections.abc import Sequence
+
+from sg_resnets.errors import SgResnetsError
+
+
+def preprocessing_params(
+    class_names: Sequence[str], *, resize: int, size: int, mean: Sequence[float], std: Sequence[float]
+) -> dict:
+    """The steps from an RGB uint8 image (H, W, 3) of any size to the network's input (C, size, size), C = len(mean).
+
+    The shorter side becomes `resize`, then the centre (size, size) is cut out; with one channel, colour becomes grey.
+    The dict is new at every call, because the host replaces the descriptions inside it by live objects.
+    """
+    steps: list[dict] = [{"ResizeCenterCrop": {"resize": resize, "size": size}}]
+    if len(mean) == 1:
+        steps.append({"ToGrayscale": {}})
+    steps += [
+        {"StandardizeImage": {"max_value": 255}},
+        {"NormalizeImage": {"mean": list(mean), "std": list(std)}},
+        {"ImagePermute": {"permutation": [2, 0, 1]}},
+    ]
+    return {"image_processor": {"ComposeProcessing": {"processings": steps}}, "class_names": list(class_names)}
+
+
+def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """`values` as plain floats, one for each channel; `std` has to be positive."""
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != channels or (name == "std" and min(numbers) <= 0):
+        wanted = "positive numbers" if name == "std" else "numbers"
+        raise SgResnetsError(
+            f"{name}={values!r}: must be a list of {wanted}, one for each of the {channels} channel(s)"
+        )
+    return numbers
+
+
+def whole_number(name: str, value: int, least: int, below: int | None = None) -> int:
+    """`value`, if it is a whole number with least <= value < below."""
+    limits = f"at least {least}" if below is None else f"from {least} to {below - 1}"
+    if type(value) is not int or value < least or (below is not None and value >= below):
+        raise SgResnetsError(f"{name}={value!r}: must be a whole number {limits}")
+    return value

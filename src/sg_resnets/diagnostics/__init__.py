@@ -1,0 +1,1 @@
+"""What a student looks at: curves of a run. Data and drawing are plain functions; `callbacks` ties them to the host."""

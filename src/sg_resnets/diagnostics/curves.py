@@ -1,0 +1,69 @@
+"""Loss and accuracy of both splits by epoch, as a table (`curves.csv`) and a picture (`curves.png`) in a run's folder.
+
+The training figures are the host's: averages over the epoch, taken while the weights were still moving and the batches
+were augmented. So early in training they lie below the test figures; that is no error.
+"""
+
+import csv
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+# Okabe and Ito's palette, told apart by the colour-blind.
+TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of a run; losses in nats, accuracies in 0..1, `seconds` since the (resumed) run began."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+    peak_memory_mib: float
+
+
+def read_curves(path: str | Path) -> list[EpochRecord]:
+    """The epochs recorded in a `curves.csv`; none if there is no such file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        EpochRecord(int(row["epoch"]), *(float(row[field.name]) for field in fields(EpochRecord)[1:])) for row in rows
+    ]
+
+
+def write_curves(records: list[EpochRecord], path: str | Path) -> None:
+    """Write `records` as CSV, whole or not at all."""
+    from sg_resnets.compat.atomic_checkpoints import whole_file
+
+    with whole_file(path) as beside, open(beside, "w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in records)
+
+
+def draw_curves(records: list[EpochRecord], title: str):
+    """A matplotlib figure of two panels, loss and accuracy by epoch; needs no display."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure.suptitle(title)
+    epochs = [record.epoch for record in records]
+    for axes, quantity, unit, scale in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), ("nats", "%"), (1, 100), strict=True
+    ):
+        for split, colour, marker in (("train", TRAIN_COLOUR, "o"), ("test", TEST_COLOUR, "s")):
+            values = [scale * getattr(record, f"{split}_{quantity}") for record in records]
+            axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=split)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{quantity} ({'cross-entropy, ' if quantity == 'loss' else ''}{unit})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure

@@ -1,0 +1,91 @@
+"""`sg-resnets doctor`: what is installed, which repairs are active and why, what this machine can train with."""
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sg_resnets.host import HOST_VERSION
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "super-gradients",
+    "data-gradients",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "onnxruntime",
+)
+
+
+def examine() -> int:
+    """Print the findings; returns the exit code, 1 where training cannot work."""
+    problems: list[str] = []
+    print(f"python              {sys.version.split()[0]}")
+    for package in PACKAGES:
+        try:
+            print(f"{package:<19} {version(package)}")
+        except PackageNotFoundError:
+            print(f"{package:<19} missing")
+            how = "pip install --no-deps" if package in ("super-gradients", "data-gradients") else "pip install"
+            pin = f"=={HOST_VERSION}" if package == "super-gradients" else ""
+            problems.append(f"{package} is missing: {how} {package}{pin}")
+    if not problems:
+        problems += _devices() + _repairs()
+        _data_sets()
+    for problem in problems:
+        print(f"\nPROBLEM  {problem}")
+    print("\ntraining cannot work here yet" if problems else "\nready to train")
+    return 1 if problems else 0
+
+
+def _devices() -> list[str]:
+    try:
+        import torch
+    except Exception as error:  # a broken installation fails in many ways
+        return [f"torch cannot be imported ({error}): install it again, `make install`"]
+    print("\ndevices")
+    cuda = torch.cuda.is_available()
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    print(f"  cuda              {names if cuda else 'none: training runs on the CPU'}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(f"  cpu               {torch.get_num_threads()} threads of {os.cpu_count()} cores, {capability}")
+    on_cpu = any(getattr(torch.cpu, f"_is_{feature}_supported", bool)() for feature in ("amx_tile", "avx512_bf16"))
+    print(f"  bf16 in hardware  {'cuda' if cuda and torch.cuda.is_bf16_supported() else 'cpu' if on_cpu else 'no'}")
+    return []
+
+
+def _repairs() -> list[str]:
+    try:
+        import super_gradients
+    except Exception as error:
+        return [f"super_gradients cannot be imported ({type(error).__name__}: {error}): run `make install`"]
+    from sg_resnets import compat, host
+
+    host.activate()
+    if not getattr(super_gradients, "_sg_resnets_active", False):
+        return [f"sg-resnets could not repair the host: {host.problem()}"]
+    print(f"\nrepairs to super-gradients {super_gradients.__version__}")
+    print("  active     quiet_import             the import copies the console to ~/sg_logs and reports its own pins")
+    for module in compat.repairs():
+        name, state = (
+            module.__name__.rsplit(".", 1)[1],
+            "active" if compat.active.get(module.__name__) else "not needed",
+        )
+        print(f"  {state:<10} {name:<24} {module.FAULT}")
+    return []
+
+
+def _data_sets() -> None:
+    from sg_resnets.data import fashion_mnist
+
+    print("\ndata sets")
+    print("  fashion_mnist_mini  embedded")
+    for name, places in {
+        "fashion_mnist": (fashion_mnist.SYSTEM_FOLDER, Path("data/FashionMNIST/raw")),
+        "cifar10": (Path("data/cifar-10-batches-py"),),
+        "cifar100": (Path("data/cifar-100-python"),),
+    }.items():
+        there = [str(place) for place in places if Path(place).is_dir()]
+        print(f"  {name:<18}  {there[0] if there else 'not here: downloaded into ./data when first used'}")

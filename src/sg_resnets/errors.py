@@ -1,0 +1,17 @@
+"""The one exception of this package: a mistake that the user can mend."""
+
+from collections.abc import Iterable
+
+
+class SgResnetsError(ValueError):
+    """A mistake the user can mend; the message is one line: what is wrong, the valid choices, what to do."""
+
+
+def choices(wrong: str, valid: Iterable[str], limit: int = 12) -> str:
+    """What a message says of the valid choices: the nearest names first where one is near, else the first few."""
+    from difflib import get_close_matches
+
+    listed = sorted(valid)
+    near = get_close_matches(wrong, listed, n=3, cutoff=0.6)
+    shown = ", ".join(listed[:limit]) + (f", ... ({len(listed)} in all)" if len(listed) > limit else "")
+    return (f"did you mean {' or '.join(near)}? " if near else "") + f"valid: {shown}"

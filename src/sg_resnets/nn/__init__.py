@@ -1,0 +1,19 @@
+"""The network: blocks, shortcuts, stems, and the one class that puts them together. Plain PyTorch, without the host."""
+
+from sg_resnets.nn.blocks import BLOCKS, BasicBlock, Bottleneck, ResidualBlock, register_block
+from sg_resnets.nn.resnet import ResNet
+from sg_resnets.nn.shortcuts import SHORTCUTS, register_shortcut
+from sg_resnets.nn.stems import STEMS, register_stem
+
+__all__ = [
+    "BLOCKS",
+    "SHORTCUTS",
+    "STEMS",
+    "BasicBlock",
+    "Bottleneck",
+    "ResNet",
+    "ResidualBlock",
+    "register_block",
+    "register_shortcut",
+    "register_stem",
+]

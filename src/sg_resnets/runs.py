@@ -1,0 +1,154 @@
+"""What is done with a finished or interrupted run: resume it, evaluate it, predict with it.
+
+A run is a folder `<ckpt_root_dir>/<experiment>/RUN_<time>` with checkpoints and `.hydra/config.yaml`; each checkpoint
+also carries its recipe, so it can leave its folder.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from super_gradients import Trainer
+from super_gradients.training import models
+
+from sg_resnets.compat.safe_checkpoints import read_checkpoint
+from sg_resnets.diagnostics.curves import read_curves
+from sg_resnets.errors import SgResnetsError
+
+
+def find_run(path: Path, checkpoint: str) -> Path:
+    """The run folder that `path` is, or the latest one in the experiment's folder that it is.
+
+    Raises:
+        SgResnetsError: there is no run with such a checkpoint.
+    """
+    candidates = [path, *sorted(path.glob("RUN_*"), reverse=True)]
+    for folder in candidates:
+        if (folder / checkpoint).is_file():
+            return folder
+    around = path if path.is_dir() else path.parent
+    there = sorted(p.name for p in around.iterdir() if p.is_dir()) if around.is_dir() else []
+    raise SgResnetsError(
+        f"no run with {checkpoint} in {path}: give a run's folder, or its experiment's"
+        + (f"; {around} holds {', '.join(there[:10])}" if there else "")
+    )
+
+
+def resume_run(path: Path, overrides: list[str]) -> None:
+    """Train on from `ckpt_latest.pth` with the run's own recipe, `overrides` (`epochs=20`, dotted keys) put over it."""
+    run = find_run(path, "ckpt_latest.pth")
+    recipe = run / ".hydra" / "config.yaml"
+    if not recipe.is_file():
+        raise SgResnetsError(f"{recipe} is missing: the run was not trained from a recipe")
+    cfg = OmegaConf.load(recipe)
+    _override(cfg, overrides)
+    with open_dict(cfg):
+        cfg.ckpt_root_dir, cfg.experiment_name = str(run.parent.parent), run.parent.name
+        cfg.resume = cfg.training_hyperparams.resume = True
+        cfg.training_hyperparams.run_id = run.name
+    Trainer.train_from_config(cfg)
+
+
+def _override(cfg: Any, overrides: list[str]) -> None:
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or OmegaConf.select(cfg, key, default=KeyError) is KeyError:
+            raise SgResnetsError(
+                f"'{override}' overrides nothing: write key=value with a key of the recipe, such as epochs=20"
+            )
+    cfg.merge_with_dotlist(overrides)
+
+
+def load_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint file and what it holds; `path` may be a run's or an experiment's folder (its `ckpt_best.pth`).
+
+    Raises:
+        SgResnetsError: no such file, a damaged one, or one without the recipe that it was trained with.
+    """
+    if path.is_dir():
+        path = find_run(path, "ckpt_best.pth") / "ckpt_best.pth"
+    state = read_checkpoint(path)
+    if not isinstance(state, dict) or "recipe" not in state:
+        raise SgResnetsError(
+            f"{path} does not say which network it is: it was saved without a recipe; load it in Python with "
+            "super_gradients.training.models.get(name, num_classes=N, checkpoint_path=...)"
+        )
+    return path, state
+
+
+def evaluate_checkpoint(path: Path) -> Iterator[tuple[str, str]]:
+    """Evaluate on the recipe's test data; yields the rows of a table, (what, value)."""
+    path, state = load_checkpoint(path)
+    cfg = OmegaConf.create(state["recipe"])
+    with open_dict(cfg):
+        cfg.checkpoint_params.checkpoint_path = str(path)
+        cfg.checkpoint_params.pretrained_weights = None
+    with _only_warnings():
+        network, results = Trainer.evaluate_from_config(cfg)
+    yield "model", cfg.architecture
+    yield "parameters", f"{sum(p.numel() for p in network.parameters()):,}"
+    yield "data", f"{cfg.dataset_params.val_dataloader_params.get('dataset') or cfg.val_dataloader}, test split"
+    for name, value in results.items():
+        yield f"test {name}", f"{float(value):.4f}"
+    curves = [record for record in read_curves(path.parent / "curves.csv") if record.epoch <= state["epoch"]]
+    yield "trained for", f"{state['epoch']} epochs" + (f", {curves[-1].seconds:.0f} s" if curves else "")
+    if curves:
+        yield "peak memory", f"{curves[-1].peak_memory_mib:,.0f} MiB"
+    yield "checkpoint", str(path)
+    if curves:
+        yield "curves", str(path.parent / "curves.png")
+
+
+def predict_images(checkpoint: Path, images: list[Path]) -> Iterator[tuple[Path, str, float]]:
+    """Yields (image file, class name, probability) for images of any size."""
+    from PIL import Image, UnidentifiedImageError
+
+    path, state = load_checkpoint(checkpoint)
+    for image in images:
+        try:
+            with Image.open(image) as opened:
+                opened.verify()
+        except FileNotFoundError:
+            raise SgResnetsError(f"no image at {image}") from None
+        except (UnidentifiedImageError, OSError, SyntaxError):
+            raise SgResnetsError(
+                f"{image} cannot be read as an image: give a PNG, JPEG or another file that Pillow reads"
+            ) from None
+    network = build_network(OmegaConf.create(state["recipe"]), path)
+    network.eval()
+    for image in images:
+        with Image.open(image) as opened:
+            pixels = opened.convert("RGB")
+        result = network.predict(_as_array(pixels), fuse_model=False, fp16=False)
+        yield image, result.class_names[result.prediction.label], result.prediction.confidence
+
+
+def build_network(recipe: DictConfig, checkpoint: Path) -> Any:
+    """The recipe's network with the checkpoint's weights, by the host's own factory."""
+    with _only_warnings():
+        return models.get(
+            recipe.architecture,
+            arch_params=OmegaConf.to_container(recipe.arch_params),
+            num_classes=recipe.arch_params.num_classes,
+            checkpoint_path=str(checkpoint),
+            num_input_channels=recipe.arch_params.get("num_input_channels"),
+        )
+
+
+def _as_array(image: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(image)
+
+
+@contextlib.contextmanager
+def _only_warnings() -> Iterator[None]:
+    """The host tells of every step; a command that prints a table does not."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
