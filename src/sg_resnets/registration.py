@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from super_gradients.common.registry.registry import register_model
+from super_gradients.common.registry.registry import register_callback, register_model
 from super_gradients.module_interfaces import SupportsInputShapeCheck
 from super_gradients.training.models.classification_models.base_classifer import BaseClassifier
 from super_gradients.training.utils import HpmStruct
 
 from sg_resnets import data
 from sg_resnets.config import ResNetConfig
+from sg_resnets.diagnostics.callbacks import TrainingCurves
 from sg_resnets.nn import ResNet
 from sg_resnets.zoo import ZOO
 
@@ -32,9 +33,10 @@ class RegisteredResNet(ResNet, BaseClassifier, SupportsInputShapeCheck):
 
 
 def register() -> None:
-    """Register everything; what is registered already stays."""
+    """Register everything, once."""
     rows: dict[str, Any] = {name: row.config for name, row in ZOO.items()}
     rows[CUSTOM] = ZOO["resnet20_cifar"].config
     for name, config in rows.items():
         register_model(name)(type(name, (RegisteredResNet,), {"row": config, "__module__": __name__}))
+    register_callback("TrainingCurves")(TrainingCurves)
     data.register()

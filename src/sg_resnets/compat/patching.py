@@ -11,7 +11,11 @@ from sg_resnets.host import HOST
 def wrap_function(module: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put `make(original)` in the place of a function, also in the host's modules that imported it by name."""
     original = getattr(module, name)
-    replacement = functools.wraps(original)(make(original))
+    replace_everywhere(name, original, functools.wraps(original)(make(original)))
+
+
+def replace_everywhere(name: str, original: Any, replacement: Any) -> None:
+    """Put `replacement` wherever a module of the host holds `original` under `name`."""
     for holder in [module for key, module in list(sys.modules.items()) if key.split(".")[0] == HOST]:
         if holder is not None and vars(holder).get(name) is original:
             setattr(holder, name, replacement)

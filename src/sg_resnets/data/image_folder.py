@@ -28,7 +28,7 @@ class ImageFolderImages(ImageFolder):
         root: the folder that holds train/ and val/, with the same class folders in each.
         train: read train/ with augmentation, or val/ without.
         size: height and width in pixels.
-        horizontal_flip: in training, mirror every second image.
+        horizontal_flip: in training, mirror half of the images, chosen at random.
         mean, std: one number per channel, of pixels scaled to [0, 1].
         max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
 

@@ -32,7 +32,7 @@ class InMemoryImages(Dataset):
         size: resize to (size, size), bilinear with antialiasing, before everything else; None keeps S.
         crop_padding: pad by so many pixels on each side, then cut a window of the original size at random (He et al.
             2015, section 4.2: 4). The padding is 0 after normalisation, that is, it has the mean's colour.
-        horizontal_flip: mirror every second image, chosen at random.
+        horizontal_flip: mirror half of the images, chosen at random.
         cutout: side in pixels of a square set to 0 after normalisation (DeVries and Taylor 2017). Its centre is
             uniform over the image, so that the edge may cut the square. 0 means off.
         seed: changes the augmentation.

@@ -5,14 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from super_gradients.common.registry.registry import register_callback
 from super_gradients.training.metrics.metric_utils import get_metrics_titles
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
 
 from sg_resnets.diagnostics.curves import EpochRecord, draw_curves, read_curves, write_curves
 
 
-@register_callback("TrainingCurves")
 class TrainingCurves(Callback):
     """Writes `curves.csv` after each epoch and `curves.png` at the end, into the run's folder and TensorBoard.
 

@@ -1,0 +1,260 @@
+"""Each repair of the host, seen by what a user does; each test fails without its repair in `compat.REPAIRS`."""
+
+import inspect
+import pickle
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from sg_resnets import compat
+from sg_resnets.errors import SgResnetsError
+
+
+def test_every_file_is_applied_and_says_which_fault(host):
+    files = {path.stem for path in Path(compat.__file__).parent.glob("*.py")}
+    assert files - {"__init__", "patching", "quiet_import"} == set(compat.REPAIRS)
+    for module in compat.repairs():
+        assert compat.active[module.__name__] and module.FAULT and module.__doc__
+
+
+def test_another_version_of_the_host_is_refused_in_one_line(host, monkeypatch):
+    monkeypatch.setattr(host, "__version__", "3.6.0")
+    with pytest.raises(SgResnetsError, match=r"3\.6\.0 is installed but 3\.7\.1 is needed: pip install --no-deps"):
+        compat.apply()
+
+
+def test_multirun_shortcuts(train, compose):
+    cfg = compose("lr=0.03", "epochs=1", tiny=True)
+    assert cfg.training_hyperparams.initial_lr == 0.1  # composed, as a sweep's job is, without the shortcut callback
+    _, run = train("lr=0.03")
+    recipe = OmegaConf.load(run / ".hydra" / "config.yaml")
+    assert recipe.training_hyperparams.initial_lr == 0.03 and recipe.training_hyperparams.max_epochs == 1
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 1
+
+
+def test_seed_before_model(train):
+    first, other, again = (
+        train(f"training_hyperparams.seed={seed}", "lr=0.0", "training_hyperparams.max_train_batches=1")[0].conv1.weight
+        for seed in (1, 2, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_recipe_of_a_run(train, host, tmp_path):
+    # A group override, after which the host cannot compose the run's recipe again.
+    _, run = train("training_hyperparams=he2015_cifar", "epochs=2", "lr=0.01")
+    state = torch.load(run / "ckpt_best.pth", weights_only=True)
+    assert state["recipe"]["architecture"] == "resnet20_cifar" and state["recipe"]["arch_params"]["widths"] == [
+        4,
+        8,
+        16,
+    ]
+    state["net"]["fc.weight"].zero_()
+    state["net"]["fc.bias"].copy_(torch.arange(10.0))  # always the last class
+    torch.save(state, run / "ckpt_constant.pth")
+    experiment = {"experiment_name": run.parent.name, "ckpt_root_dir": str(tmp_path)}
+    _, constant = host.Trainer.evaluate_checkpoint(ckpt_name="ckpt_constant.pth", **experiment)
+    assert float(constant["Accuracy"]) == pytest.approx(0.1)
+    _, best = host.Trainer.evaluate_checkpoint(ckpt_name="ckpt_best.pth", **experiment)
+    assert float(best["Accuracy"]) == pytest.approx(state["acc"])
+    host.Trainer.resume_experiment(**experiment)
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 2
+
+
+def test_resume_keeps_best(train, tmp_path):
+    _, run = train("epochs=1")
+    best = torch.load(run / "ckpt_best.pth")
+    best["acc"] = 0.999  # no later epoch will beat this
+    torch.save(best, run / "ckpt_best.pth")
+    train("epochs=2", "training_hyperparams.resume=True")
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 2
+    assert torch.load(run / "ckpt_best.pth")["acc"] == 0.999
+    best["acc"] = -1.0  # any later epoch will
+    torch.save(best, run / "ckpt_best.pth")
+    train("epochs=3", "training_hyperparams.resume=True")
+    assert torch.load(run / "ckpt_best.pth")["epoch"] == 3
+    best["acc"] = 0.999
+    torch.save(best, run / "ckpt_best.pth")
+    _, new = train("epochs=4", f"training_hyperparams.resume_path={run / 'ckpt_latest.pth'}")
+    assert new != run and torch.load(new / "ckpt_best.pth")["acc"] == 0.999
+
+
+def test_average_best_models(train):
+    _, run = train("epochs=2", "training_hyperparams.average_best_models=True")
+    averaged = torch.load(run / "average_model.pth", weights_only=True)["net"]
+    latest = torch.load(run / "ckpt_latest.pth", weights_only=True)["net"]
+    assert not torch.equal(averaged["conv1.weight"], latest["conv1.weight"])
+    _, resumed = train("epochs=3", "training_hyperparams.average_best_models=True", "resume=True")
+    assert resumed == run
+
+
+def test_atomic_checkpoints(host, tmp_path, monkeypatch):
+    from super_gradients.common.sg_loggers import base_sg_logger
+    from super_gradients.training.utils import weight_averaging_utils
+
+    for module in (base_sg_logger, weight_averaging_utils):
+        path = tmp_path / f"{module.__name__}.pth"
+        module.torch.save({"whole": torch.ones(3)}, path)
+
+        class Killed:
+            def __reduce__(self):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            module.torch.save({"half": torch.zeros(3), "and": Killed()}, path)
+        assert torch.equal(torch.load(path)["whole"], torch.ones(3))
+    assert len(list(tmp_path.iterdir())) == 2  # nothing half-written is left
+
+
+class _RunsCode:
+    def __reduce__(self):
+        return (open, ("/tmp/sg_resnets_was_run", "w"))
+
+
+def test_safe_checkpoints(train, host, tmp_path):
+    from super_gradients.training import models
+
+    _, run = train()
+    good = run / "ckpt_best.pth"
+    cut, evil, evil_pickle = tmp_path / "cut.pth", tmp_path / "evil.pth", tmp_path / "evil_old.pth"
+    cut.write_bytes(good.read_bytes()[:2000])
+    torch.save({"net": _RunsCode()}, evil)
+    evil_pickle.write_bytes(pickle.dumps({"net": _RunsCode()}))
+
+    def load(name, path, **arch):
+        return models.get(name, num_classes=10, arch_params={"in_channels": 1, **arch}, checkpoint_path=str(path))
+
+    for path, words in {
+        cut: r"cut\.pth is damaged or cut short \(2000 bytes\)",
+        evil: "evil.pth was refused: it holds objects that run code",
+        evil_pickle: "evil_old.pth was refused: it holds objects that run code",
+        run / "ckpt_bset.pth": "no checkpoint at .*: there are ckpt_best.pth, ckpt_latest.pth",
+    }.items():
+        with pytest.raises(SgResnetsError, match=words) as error:
+            load("resnet20_cifar", path, depth=8, widths=[4, 8, 16])
+        assert "\n" not in str(error.value)
+    assert not Path("/tmp/sg_resnets_was_run").exists()
+    with pytest.raises(
+        SgResnetsError, match=r"does not fit resnet32_cifar: .* it was trained as architecture=resnet20_cifar"
+    ):
+        load("resnet32_cifar", good)
+    assert load("resnet20_cifar", good, depth=8, widths=[4, 8, 16])
+    assert "weights_only=True" in inspect.getsource(compat.safe_checkpoints)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_interrupt_saves(tmp_path, train, run_python):
+    """Ctrl-C in the first epoch, as a user presses it, and then resume."""
+    command = [sys.executable, "-m", "super_gradients.train_from_recipe", "--config-name=fashion_mnist_mini_resnet20"]
+    small = ["+arch_params.depth=8", "+arch_params.widths=[4,8,16]", "batch_size=8", "epochs=1", "ckpt_root_dir=."]
+    process = subprocess.Popen([*command, *small], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    seen = ""
+    while "Accuracy=" not in seen:  # the progress bar of a running epoch
+        seen += process.stderr.read(1)
+        assert process.poll() is None, seen
+    process.send_signal(signal.SIGINT)
+    process.stderr.read()
+    assert process.wait(60) == 0
+    (latest,) = tmp_path.glob("*/RUN_*/ckpt_latest.pth")
+    state = torch.load(latest, weights_only=True)
+    assert state["epoch"] == 0 and state["net"]["bn1.num_batches_tracked"] > 0
+    _, run = train("training_hyperparams.resume=True", "+training_hyperparams.extra=null")
+    assert run == latest.parent and torch.load(latest)["epoch"] == 1
+
+
+def _update(train, batch, accumulate):
+    """What one optimiser step on the same 64 images moves, without augmentation or batch-norm's help."""
+    from sg_resnets.nn import ResNet
+
+    network, _ = train(
+        f"batch_size={batch}",
+        f"training_hyperparams.batch_accumulate={accumulate}",
+        f"training_hyperparams.max_train_batches={accumulate}",
+        "training_hyperparams=he2015_cifar",
+        "training_hyperparams.optimizer_params={momentum: 0.0, weight_decay: 0.0}",
+        "lr=0.1",
+        "dataset_params.train_dataset_params.crop_padding=0",
+        "dataset_params.train_dataset_params.horizontal_flip=False",
+        "dataset_params.train_dataloader_params.shuffle=False",
+    )
+    torch.manual_seed(42)
+    start = ResNet(network.config)
+    return network.fc.bias.detach() - start.fc.bias.detach()
+
+
+def test_batch_accumulate(train):
+    whole, accumulated = _update(train, 64, 1), _update(train, 32, 2)
+    assert (accumulated.norm() / whole.norm()).item() == pytest.approx(1, abs=0.1)  # 2 without the repair
+
+
+def _learning_rates(train, *overrides):
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    rates = []
+
+    class Watch(Callback):
+        def on_train_batch_gradient_step_start(self, context):
+            rates.append(context.optimizer.param_groups[0]["lr"])
+
+    CALLBACKS["Watch"] = Watch
+    train("training_hyperparams.phase_callbacks=[Watch]", "training_hyperparams.lr_warmup_steps=0", *overrides)
+    return rates
+
+
+def test_lr_schedulers(train):
+    rates = _learning_rates(train, "lr=1.0", "epochs=2")  # 4 batches an epoch
+    steps = np.arange(8)
+    assert rates == pytest.approx(0.5 * (1 + np.cos(steps / 9 * np.pi)))
+    rates = _learning_rates(
+        train,
+        "training_hyperparams=he2015_cifar",
+        "~training_hyperparams.lr_mode.MultiStepLR",
+        "+training_hyperparams.lr_mode.OneCycleLR={max_lr: 1.0, total_steps: 10, phase: TRAIN_BATCH_STEP}",
+        "epochs=2",
+    )
+    assert rates[0] == pytest.approx(0.04) and rates[2] == pytest.approx(1.0) and rates[2] > rates[-1]
+
+
+def test_early_stop(train):
+    stop = "{EarlyStop: {phase: VALIDATION_EPOCH_END, monitor: Accuracy, mode: max, patience: 1, min_delta: 2.0}}"
+    _, run = train("epochs=5", f"training_hyperparams.phase_callbacks=[{stop}]")
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 2
+
+
+def test_focal_loss(host):
+    from super_gradients.common.factories.losses_factory import LossesFactory
+
+    loss = LossesFactory().get({"FocalLoss": {"loss_fcn": torch.nn.BCEWithLogitsLoss(), "gamma": 2.0}})
+    logit, target = torch.tensor([2.0]), torch.tensor([1.0])
+    p = torch.sigmoid(logit)
+    assert loss(logit, target).item() == pytest.approx((-0.25 * (1 - p) ** 2 * p.log()).item(), rel=1e-5)
+
+
+def test_torchvision_processing(host):
+    from super_gradients.training.datasets.classification_datasets.cifar import (
+        get_torchvision_transforms_equivalent_processing as used,
+    )
+    from super_gradients.training.datasets.classification_datasets.torchvision_utils import (
+        get_torchvision_transforms_equivalent_processing as processing,
+    )
+    from torchvision import transforms as t
+
+    assert used is processing
+    steps = processing(t.Compose([t.Resize([256, 256]), t.CenterCrop(224), t.ToTensor()]))
+    assert steps[:2] == [{"Resize": {"size": 256}}, {"CenterCrop": {"size": 224}}]
+
+
+def test_false_warnings(train, caplog):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train()
+    said = [str(warning.message) for warning in caught] + [record.getMessage() for record in caplog.records]
+    assert not [line for line in said if "torch.cuda.amp" in line or "Passing num_classes" in line]
