@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from sg_resnets.errors import SgResnetsError, choices
-from sg_resnets.paths import recipes_path
+from sg_resnets.host import HOST, HOST_VERSION
+from sg_resnets.paths import known_recipes, our_recipes
 from sg_resnets.zoo import ZOO
 
 app = typer.Typer(
@@ -25,6 +26,13 @@ def main() -> None:
         app()
     except SgResnetsError as error:
         sys.exit(f"sg-resnets: {' '.join(str(error).split())}")
+    except ModuleNotFoundError as error:
+        if error.name not in (HOST, "data_gradients"):
+            raise
+        sys.exit(
+            f"sg-resnets: {error.name.replace('_', '-')} is missing; it is installed without its outdated pins: "
+            f"pip install --no-deps super-gradients=={HOST_VERSION} data-gradients==0.3.2"
+        )
 
 
 @app.command()
@@ -41,11 +49,10 @@ def models(filter: Annotated[str, typer.Option(help="Only names that contain thi
 def recipes() -> None:
     """List the recipes: name and what each reaches, from its header."""
     print(f"{'recipe':<30} reaches")
-    for path in sorted(recipes_path().glob("*.yaml")):
-        header = [line[2:].strip() for line in path.read_text().splitlines() if line.startswith("# ")]
-        reaches = [line.removeprefix("Reaches:").strip() for line in header if line.startswith("Reaches:")]
-        if reaches:
-            print(f"{path.stem:<30} {reaches[0]}")
+    for path in our_recipes():
+        lines = path.read_text().splitlines()
+        reaches = next(line for line in lines if line.startswith("# Reaches:"))
+        print(f"{path.stem:<30} {reaches.removeprefix('# Reaches:').strip()}")
 
 
 @app.command()
@@ -53,23 +60,11 @@ def train(recipe: str, overrides: Overrides = None) -> None:
     """Train a recipe: `python -m super_gradients.train_from_recipe --config-name=RECIPE OVERRIDES`."""
     import runpy
 
-    known = [path.stem for path in recipes_path().glob("*.yaml")]
+    if recipe not in (known := known_recipes()):
+        raise SgResnetsError(f"unknown recipe '{recipe}': {choices(recipe, known)}")
     module = "super_gradients.train_from_recipe"
     sys.argv = [module, f"--config-name={recipe}", *(overrides or [])]
-    if recipe not in known:
-        _hosts_recipe(recipe, known)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _hosts_recipe(recipe: str, ours: list[str]) -> None:
-    """Refuse a name that is neither ours nor the host's, without importing the host."""
-    from importlib.util import find_spec
-
-    spec = find_spec("super_gradients")
-    folders = spec.submodule_search_locations if spec else None
-    hosts = [path.stem for folder in folders or [] for path in Path(folder, "recipes").glob("*.yaml")]
-    if recipe not in hosts:
-        raise SgResnetsError(f"unknown recipe '{recipe}': {choices(recipe, ours)}")
 
 
 @app.command()

@@ -9,3 +9,18 @@ def recipes_path() -> Path:
     """The folder of our Hydra recipes: inside the installed package, or at the top of the source tree."""
     installed = PACKAGE / "recipes"
     return installed if installed.is_dir() else PACKAGE.parents[1] / "recipes"
+
+
+def our_recipes() -> list[Path]:
+    """The recipes of ours that can be trained: those that say what they reach."""
+    return [path for path in sorted(recipes_path().glob("*.yaml")) if "\n# Reaches:" in path.read_text()]
+
+
+def known_recipes() -> list[str]:
+    """The names of our recipes and of the host's, without importing the host."""
+    from importlib.util import find_spec
+
+    spec = find_spec("super_gradients")
+    folders = [Path(folder, "recipes") for folder in (spec.submodule_search_locations or [] if spec else [])]
+    hosts = [path.stem for folder in folders for path in folder.glob("*.yaml")]
+    return [path.stem for path in our_recipes()] + hosts

@@ -1,4 +1,7 @@
-"""`--help` never reaches Hydra: the host's parser for `--local_rank` answers it, with nothing but `--local_rank`."""
+"""`--help` never reaches Hydra: the host's parser for `--local_rank` answers it, with nothing but `--local_rank`.
+
+It does so twice: while the host is imported (there `quiet_import` hides the option) and in `init_trainer` (here).
+"""
 
 FAULT = "--help is eaten by the parser of --local_rank (common/environment/argparse_utils.py)"
 

@@ -19,6 +19,7 @@ def repair() -> None:
 
     from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
     from sg_resnets.errors import SgResnetsError, choices
+    from sg_resnets.paths import known_recipes
     from sg_resnets.zoo import refuse_unknown_model
 
     class RecipeError(SgResnetsError, CompactHydraException):
@@ -47,10 +48,8 @@ def repair() -> None:
             except MissingConfigException as error:
                 missing = error.missing_cfg_file or config_name
                 if config_name == missing:
-                    known = self.get_group_options("", "config") or []
-                    text = (
-                        f"unknown recipe '{config_name}': {choices(str(config_name), known)}; see `sg-resnets recipes`"
-                    )
+                    near = choices(str(config_name), known_recipes())
+                    text = f"unknown recipe '{config_name}': {near}; see `sg-resnets recipes`"
                 else:
                     group, _, name = missing.rpartition("/")
                     text = f"unknown {group} '{name}': {choices(name, error.options or [])}"

@@ -37,11 +37,15 @@ def quiet_import() -> Iterator[None]:
             stack.enter_context(redirect_stdout(io.StringIO()))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+        # The host parses --local_rank while it is imported, and would answer --help by itself: see help_option.
+        asked = [arg for arg in sys.argv if arg in ("-h", "--help")]
+        sys.argv[:] = [arg for arg in sys.argv if arg not in asked]
         before = dict(os.environ)
         os.environ.update({**ours, **{k: v for k, v in before.items() if k == "CRASH_HANDLER"}})
         try:
             yield
         finally:
+            sys.argv += asked
             for name in ours:
                 os.environ.pop(name, None)
             os.environ.update(before)

@@ -1,0 +1,146 @@
+"""The `sg-resnets` command as a student uses it."""
+
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from sg_resnets import cli
+from sg_resnets.data import in_memory
+from sg_resnets.data.fashion_mnist import CLASS_NAMES
+from sg_resnets.zoo import ZOO
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, host):
+    """command("evaluate", run) -> (exit code, printed, error): the command in this process, as its script runs it."""
+
+    def run(*args):
+        monkeypatch.setattr("sys.argv", ["sg-resnets", *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        code = stopped.value.code
+        said = capsys.readouterr()
+        return (1 if isinstance(code, str) else code or 0), said.out, code if isinstance(code, str) else said.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "args, shown", [(["models"], list(ZOO)), (["recipes"], ["fashion_mnist_mini_resnet20"]), (["--help"], ["evaluate"])]
+)
+def test_lists_are_answered_without_torch_or_the_host(sg_resnets_command, tmp_path, args, shown):
+    done = sg_resnets_command(*args, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0 and all(name in done.stdout for name in shown)
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "typer" in imported and not imported & {"torch", "super_gradients", "hydra", "numpy"}
+
+
+def test_models_shows_exact_figures_and_filters(command):
+    _, out, _ = command("models", "--filter", "v1b")
+    row = next(line.split() for line in out.splitlines() if line.startswith("resnet50_v1b"))
+    assert row[1:4] == ["25,557,032", "4.089", "224x224x3"] and "cifar" not in out
+
+
+def test_evaluate_prints_a_table_for_a_run_an_experiment_and_a_checkpoint_that_left_its_folder(
+    command, train, tmp_path
+):
+    _, run = train("epochs=2")
+    best = torch.load(run / "ckpt_best.pth")
+    moved = tmp_path / "elsewhere.pth"
+    shutil.copy(run / "ckpt_best.pth", moved)
+    for path in (run, run.parent, run / "ckpt_best.pth", moved):
+        code, out, _ = command("evaluate", path)
+        table = dict(line.split(maxsplit=1) for line in out.replace("test Accuracy", "test_accuracy").splitlines())
+        assert code == 0 and float(table["test_accuracy"]) == pytest.approx(best["acc"], abs=1e-4)
+        assert table["model"] == "resnet20_cifar" and table["parameters"] == "4,930"
+    assert "curves" in command("evaluate", run)[1] and "curves" not in command("evaluate", moved)[1]
+
+
+def test_predict_names_class_and_probability_from_plain_image_files(command, train, tmp_path):
+    network, run = train("epochs=3", "dataset_params.train_dataset_params.max_samples=2000")
+    data = in_memory("fashion_mnist_mini", train=False)
+    files = []
+    for i in range(5):
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(data.images[i, 0].numpy()).save(files[-1])
+    large = tmp_path / "large.jpg"
+    Image.fromarray(data.images[0, 0].numpy()).convert("RGB").resize((301, 217)).save(large)
+    code, out, _ = command("predict", run, *files, large)
+    assert code == 0
+    state = torch.load(run / "ckpt_best.pth")
+    network.load_state_dict(state["net"])
+    probabilities = network.eval()(data.__getitems__(list(range(5)))[0]).softmax(1)
+    for i, line in enumerate(out.splitlines()[:5]):
+        file, label, probability = line.rsplit("  ", 2)
+        assert file == str(files[i]) and label == CLASS_NAMES[probabilities[i].argmax()]
+        assert float(probability.rstrip("%")) == pytest.approx(100 * probabilities[i].max().item(), abs=0.1)
+    assert out.splitlines()[5].startswith(str(large)) and out.rstrip().endswith("%")
+
+
+def test_resume_goes_on_to_more_epochs_in_the_same_folder(train, command, compose):
+    _, run = train("epochs=1")
+    code, _, _ = command("resume", run.parent, "epochs=3")
+    assert code == 0 and torch.load(run / "ckpt_latest.pth")["epoch"] == 3
+    rows = (run / "curves.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
+
+
+def test_doctor_says_what_there_is_and_fails_where_nothing_can_train(command, monkeypatch):
+    code, out, _ = command("doctor")
+    assert code == 0 and out.rstrip().endswith("ready to train")
+    for words in (
+        "super-gradients     3.7.1",
+        "active     average_best_models",
+        "fashion_mnist_mini  embedded",
+        "cuda",
+    ):
+        assert words in out
+    from importlib import metadata
+
+    from sg_resnets import doctor
+
+    def missing(name):
+        if name == "super-gradients":
+            raise metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(doctor, "version", missing)
+    code, out, _ = command("doctor")
+    assert code == 1 and "pip install --no-deps super-gradients==3.7.1" in out
+
+
+def test_a_missing_host_is_one_line(run_python, tmp_path):
+    code = (
+        "import sys; sys.modules['super_gradients'] = None; sys.argv = ['x', 'evaluate', 'y']\n"
+        "from sg_resnets.cli import main; main()"
+    )
+    done = run_python("-c", code, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "pip install --no-deps super-gradients==3.7.1 data-gradients==0.3.2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["train", "fashion_mnist_resnet"], ["unknown recipe 'fashion_mnist_resnet'", "fashion_mnist_resnet20"]),
+        (["evaluate", "missing"], ["no checkpoint at missing"]),
+        (["evaluate", "{run}/ckpt_none.pth"], ["no checkpoint at", "ckpt_best.pth, ckpt_latest.pth"]),
+        (["evaluate", "{root}"], ["no run with ckpt_best.pth", "holds fashion_mnist_mini_resnet20_cifar"]),
+        (["resume", "{run}", "epohcs=3"], ["'epohcs=3' overrides nothing"]),
+        (["resume", "{root}"], ["no run with ckpt_latest.pth"]),
+        (["predict", "{run}", "none.png"], ["no image at none.png"]),
+        (["predict", "{run}", "{run}/curves.csv"], ["cannot be read as an image"]),
+        (["predict", "{root}/bare.pth", "none.png"], ["bare.pth", "does not say which network"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line(command, train, tmp_path, args, words):
+    _, run = train()
+    torch.save(torch.load(run / "ckpt_best.pth")["net"], tmp_path / "bare.pth")
+    before = {path: path.read_bytes() for path in run.rglob("*.pth")}
+    code, _, error = command(*(arg.format(run=run, root=tmp_path) for arg in args))
+    assert code == 1 and "\n" not in error.strip() and all(word in error for word in words), error
+    assert all(path.read_bytes() == content for path, content in before.items())

@@ -1,0 +1,218 @@
+"""How the host and our plugin meet: quietly, in any order, and without harm to others."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = "--config-name=fashion_mnist_mini_resnet20"
+TINY = [
+    "batch_size=64",
+    "+arch_params.depth=8",
+    "+arch_params.widths=[4,8,16]",
+    "+dataset_params.train_dataset_params.max_samples=256",
+    "+dataset_params.val_dataset_params.max_samples=100",
+]
+NO_NETWORK = """
+import socket
+def refuse(*args, **kwargs):
+    raise AssertionError(f"looked up {args}")
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
+"""
+
+
+def test_importing_the_host_is_quiet_stays_offline_and_leaves_the_home_folder_alone(run_python, tmp_path):
+    code = NO_NETWORK + (
+        "import sys; out, err = sys.stdout, sys.stderr\n"
+        "import super_gradients\n"
+        "assert (sys.stdout, sys.stderr) == (out, err)\n"
+        "from super_gradients.training import models\n"
+        "print(sum(p.numel() for p in models.get('resnet56_cifar', num_classes=100).parameters()))\n"
+    )
+    done = run_python("-c", code, cwd=tmp_path, HOME=str(tmp_path), USERPROFILE=str(tmp_path))
+    assert (done.stdout, done.stderr) == ("858868\n", "")
+    assert {p.name for p in tmp_path.iterdir()} <= {".cache", ".config"}  # matplotlib's
+
+
+def test_the_hosts_console_log_is_there_for_who_asks_for_it(run_python, tmp_path):
+    done = run_python(
+        "-c", "import super_gradients; print('said')", cwd=tmp_path, SUPER_GRADIENTS_LOG_DIR=str(tmp_path / "logs")
+    )
+    assert done.returncode == 0 and "said" in (tmp_path / "logs" / "console.log").read_text()
+
+
+@pytest.mark.parametrize("first", ["import sg_resnets, super_gradients", "import super_gradients, sg_resnets"])
+def test_either_import_order_registers_the_models(run_python, tmp_path, first):
+    code = (
+        f"{first}; from super_gradients.training.models import get; print(get('plain20_cifar', num_classes=10).config)"
+    )
+    assert "shortcut='none'" in run_python("-c", code, cwd=tmp_path).stdout
+
+
+def test_importing_sg_resnets_is_light(run_python, tmp_path):
+    code = "import sys, sg_resnets; print([m for m in ('torch', 'hydra', 'super_gradients') if m in sys.modules])"
+    assert run_python("-c", code, cwd=tmp_path).stdout == "[]\n"
+
+
+def test_a_foreign_hydra_application_imports_neither_the_host_nor_torch(run_python, tmp_path):
+    (tmp_path / "app.py").write_text(
+        "import sys, hydra\n"
+        "@hydra.main(version_base='1.3', config_path=None)\n"
+        "def main(cfg):\n"
+        "    from hydra.core.hydra_config import HydraConfig\n"
+        "    sources = [s.provider for s in HydraConfig.get().runtime.config_sources]\n"
+        "    print(sources, [m for m in ('super_gradients', 'torch') if m in sys.modules])\n"
+        "main()\n"
+    )
+    assert run_python("app.py", cwd=tmp_path).stdout == "['hydra', 'schema'] []\n"
+
+
+def test_a_half_imported_host_is_left_alone(monkeypatch):
+    from types import ModuleType
+
+    from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+
+    from hydra_plugins.sg_resnets_searchpath import SgResnetsSearchPath
+    from sg_resnets import host
+
+    monkeypatch.setitem(sys.modules, "super_gradients", ModuleType("super_gradients"))  # as in its __init__: no __all__
+    monkeypatch.setattr(host, "activate", lambda: pytest.fail("activated in a half-imported host"))
+    path = ConfigSearchPathImpl()
+    SgResnetsSearchPath().manipulate_search_path(path)
+    assert [element.provider for element in path.get_path()] == ["sg-resnets"]
+
+
+def test_without_the_startup_file_the_hydra_plugin_activates(run_python, tmp_path):
+    code = (
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != '_HostFinder']\n"
+        "import super_gradients\n"
+        "print(hasattr(super_gradients, '_sg_resnets_active'))\n"
+        "from super_gradients.common.environment.cfg_utils import load_recipe\n"
+        "super_gradients.init_trainer()\n"
+        "recipe = load_recipe('fashion_mnist_mini_resnet20')\n"
+        "print(recipe.architecture, hasattr(super_gradients, '_sg_resnets_active'))\n"
+    )
+    lines = run_python("-c", code, cwd=tmp_path, SUPER_GRADIENTS_LOG_DIR=str(tmp_path)).stdout.splitlines()
+    assert lines[-1] == "resnet20_cifar True" and "False" in lines
+
+
+def test_a_failure_of_ours_is_said_once_and_leaves_the_hosts_recipes_running(run_python, tmp_path):
+    code = (
+        "import sg_resnets.zoo; sg_resnets.zoo.ZOO = None\n"
+        "import super_gradients\n"
+        "from super_gradients.training import models\n"
+        "from super_gradients.common.environment.cfg_utils import load_recipe\n"
+        "super_gradients.init_trainer()\n"
+        "print(load_recipe('cifar10_resnet').architecture, models.get('resnet18_cifar', num_classes=10) is not None)\n"
+    )
+    done = run_python("-c", code, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "resnet18_cifar True"
+    assert done.stderr.count("sg-resnets: not active") == 1 and "sg-resnets doctor" in done.stderr
+
+
+def test_the_hosts_entry_point_trains_our_recipe_and_says_no_false_word(run_python, tmp_path):
+    command = [
+        "-m",
+        "super_gradients.train_from_recipe",
+        RECIPE,
+        *TINY,
+        "epochs=2",
+        "architecture=plain20_cifar",
+        "lr=0.05",
+    ]
+    done = run_python(*command, cwd=tmp_path, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "checkpoints" / "fashion_mnist_mini_plain20_cifar").glob("RUN_*")
+    for file in ("ckpt_best.pth", "ckpt_latest.pth", "curves.csv", "curves.png", ".hydra/config.yaml"):
+        assert (run / file).is_file(), file
+    assert (run / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "SUMMARY OF EPOCH 1" in done.stdout and "console stream" not in done.stdout
+    warnings = [line for line in done.stderr.splitlines() if "WARN" in line.upper()]
+    assert all("CUDA device is not available" in line or "warmup steps" in line for line in warnings), warnings
+    assert not (tmp_path / "home" / "sg_logs").exists()
+
+
+def test_help_option(run_python, tmp_path):
+    """`--help` is Hydra's: it lists the groups and the recipe."""
+    done = run_python("-m", "super_gradients.train_from_recipe", RECIPE, "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "architecture: resnet20_cifar" in done.stdout and "dataset_params: " in done.stdout
+
+
+def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
+    command = ["-m", "super_gradients.train_from_recipe", "-m", RECIPE, *TINY, "epochs=1", "lr=0.1,0.01"]
+    done = run_python(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    recipes = sorted((tmp_path / "checkpoints" / "fashion_mnist_mini_resnet20_cifar").glob("RUN_*/.hydra/config.yaml"))
+    rates = [
+        next(line for line in path.read_text().splitlines() if line.strip().startswith("initial_lr"))
+        for path in recipes
+    ]
+    assert [rate.split()[-1] for rate in rates] == ["0.1", "0.01"]
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (
+            ["--config-name=fashion_mnist_mini_resnet2"],
+            ["unknown recipe", "fashion_mnist_mini_resnet20", "sg-resnets recipes"],
+        ),
+        ([RECIPE, "architecture=resnet21_cifar"], ["depth 21", "6n + 2", "20 and 26"]),
+        ([RECIPE, "architecture=resnet20_cifer"], ["unknown model 'resnet20_cifer'", "resnet20_cifar"]),
+        ([RECIPE, "+arch_params.block=botleneck"], ["unknown block", "bottleneck"]),
+        ([RECIPE, "+arch_params.shortcut=D"], ["unknown shortcut 'D'", "A, B, C, none"]),
+        (
+            [RECIPE, "arch_params.in_channels=3"],
+            ["takes 3-channel images but the data has 1", "arch_params.in_channels=1"],
+        ),
+        ([RECIPE, "dataset_params=cifar"], ["unknown dataset_params 'cifar'", "cifar10"]),
+        ([RECIPE, "checkpoint_params.checkpoint_path=missing.pth"], ["no checkpoint at missing.pth"]),
+        ([RECIPE, "dataset_params.train_dataset_params.cutout=99"], ["cutout"]),
+    ],
+    ids=lambda value: value[-1].split("=")[0] if value[-1].count("=") else None,
+)
+def test_bad_input_is_one_line_at_the_hosts_entry_point(compose, host, wrong, words, capsys, monkeypatch, tmp_path):
+    """In this process, through Hydra's own handling of the error, as `python -m super_gradients.train_from_recipe`."""
+    import runpy
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_from_recipe", *wrong])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("super_gradients.train_from_recipe", run_name="__main__", alter_sys=True)
+    assert stopped.value.code == 1
+    said = capsys.readouterr().err.splitlines()
+    assert not any("Traceback" in line for line in said)
+    frame = ("[", "Error executing job", "Set the environment variable HYDRA_FULL_ERROR", "    - ", "      - ")
+    lines = [line for line in said if line and not line.startswith(frame)]  # besides the log's and Hydra's own
+    assert len(lines) == 1 and all(word in lines[0] for word in words), lines
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    root = Path(__file__).parents[1]
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(root)]
+    subprocess.run(build, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_alone_trains_a_recipe_from_another_folder(wheel, tmp_path, run_python):
+    """An environment that has our dependencies but not our source tree."""
+    import sysconfig
+    import venv
+
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = tmp_path / "env" / ("Lib/site-packages" if sys.platform == "win32" else f"lib/{version}/site-packages")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    # Everything else from here; as a plain path, so that this environment's own .pth files are not read.
+    (site / "zz_dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    where = "import sg_resnets; print(sg_resnets.__file__)"
+    assert str(site) in subprocess.run([python, "-c", where], cwd=tmp_path, capture_output=True, text=True).stdout
+    command = [python, "-m", "super_gradients.train_from_recipe", RECIPE, *TINY, "epochs=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("checkpoints/*/RUN_*/ckpt_best.pth"))

@@ -1,0 +1,112 @@
+"""The recipes: short, honest, unlike the host's in name, and with the papers' numbers."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from sg_resnets.paths import our_recipes, recipes_path
+
+NAMES = [path.stem for path in our_recipes()]
+HOSTS = Path(find_spec("super_gradients").origin).parent / "recipes"
+# What a recipe leaves to the user (`???`).
+GIVEN = {"image_folder_resnet18": ["dataset_params.train_dataset_params.root=x", "arch_params.num_classes=7"]}
+
+
+def test_names_are_unique_against_the_hosts_which_would_silently_win():
+    ours = {path.relative_to(recipes_path()) for path in recipes_path().rglob("*.yaml")}
+    assert len(ours) > 10 and not [path for path in ours if (HOSTS / path).exists()]
+
+
+@pytest.mark.parametrize("path", sorted(recipes_path().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_is_at_most_40_lines_and_starts_with_what_it_is(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 40 and lines[0].startswith("# ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_states_its_evidence_and_its_command(name):
+    header = [line for line in (recipes_path() / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    assert any(f"--config-name={name}" in line for line in header)
+    (reaches,) = [line for line in header if line.startswith("# Reaches:")]
+    assert "not yet measured" in reaches or ("seeds" in reaches and "cores" in reaches)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_composes_and_its_network_and_schedule_are_the_hosts_to_build(name, compose, tmp_path, host):
+    from super_gradients.common.registry.registry import ALL_DATASETS, LR_SCHEDULERS_CLS_DICT, TORCH_LR_SCHEDULERS
+    from super_gradients.training import models
+
+    cfg = compose(*GIVEN.get(name, []), recipe=name, tiny=False)
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert plain["ckpt_root_dir"] == "./checkpoints"
+    network = models.get(cfg.architecture, arch_params=plain["arch_params"], num_classes=cfg.arch_params.num_classes)
+    assert network.fc.out_features == cfg.arch_params.num_classes
+    assert cfg.checkpoint_params.strict_load.value is True
+    for split in ("train", "val"):
+        assert plain["dataset_params"][f"{split}_dataloader_params"]["dataset"] in ALL_DATASETS
+    mode = plain["training_hyperparams"]["lr_mode"]
+    assert mode in LR_SCHEDULERS_CLS_DICT if isinstance(mode, str) else set(mode) <= set(TORCH_LR_SCHEDULERS)
+
+
+@pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar100_resnet20"])
+def test_cifar_has_the_schedule_of_he_et_al_2015_section_4_2(name, compose):
+    cfg = compose(recipe=name, tiny=False)
+    training, data = cfg.training_hyperparams, cfg.dataset_params
+    assert training.initial_lr == 0.1 and training.optimizer == "SGD"
+    assert training.optimizer_params == {"momentum": 0.9, "weight_decay": 1e-4}
+    assert training.zero_weight_decay_on_bias_and_bn is False and not training.criterion_params
+    assert training.lr_mode == {
+        "MultiStepLR": {"milestones": [32000, 48000], "gamma": 0.1, "phase": "TRAIN_BATCH_STEP"}
+    }
+    iterations = -(-50_000 // data.train_dataloader_params.batch_size)
+    assert data.train_dataloader_params.batch_size == 128 and not data.train_dataloader_params.drop_last
+    assert 64_000 <= training.max_epochs * iterations < 64_000 + iterations
+    assert (data.train_dataset_params.crop_padding, data.train_dataset_params.horizontal_flip) == (4, True)
+    assert set(data.val_dataset_params) == {"root", "train"}  # evaluated on the single view of the original image
+
+
+def test_110_layers_warm_up_at_a_tenth_for_about_400_iterations(compose):
+    cfg = compose(
+        "architecture=resnet110_cifar",
+        "training_hyperparams=he2015_cifar_warmup",
+        recipe="cifar10_resnet20",
+        tiny=False,
+    )
+    training = cfg.training_hyperparams
+    assert (training.warmup_initial_lr, training.lr_warmup_epochs, training.initial_lr) == (0.01, 1, 0.1)
+    assert [391 + step for step in training.lr_mode.MultiStepLR.milestones] == [32000, 48000]
+    assert cfg.experiment_name == "cifar10_resnet110_cifar"
+
+
+def test_fine_tuning_trains_the_head_alone_and_freezes_the_statistics_too(train):
+    _, source = train()
+    network, run = train(
+        f"checkpoint_params.checkpoint_path={source / 'ckpt_best.pth'}",
+        "training_hyperparams.finetune=True",
+        "+arch_params.shortcut=A",
+    )
+    import torch
+
+    before, after = torch.load(source / "ckpt_best.pth")["net"], torch.load(run / "ckpt_latest.pth")["net"]
+    moved = [key for key in before if not torch.equal(before[key], after[key])]
+    assert moved == ["fc.weight", "fc.bias"]
+    assert network.config.shortcut == "A"
+
+
+def test_transfer_to_other_classes_and_channels_through_the_hosts_factory(train, host):
+    from super_gradients.training import models
+
+    _, run = train()
+    arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}
+    path = str(run / "ckpt_best.pth")
+    network = models.get(
+        "resnet20_cifar",
+        arch_params=arch,
+        num_classes=7,
+        checkpoint_num_classes=10,
+        checkpoint_path=path,
+        num_input_channels=3,
+    )
+    assert network.fc.out_features == 7 and network.get_input_channels() == 3
