@@ -52,9 +52,11 @@ def train(compose, tmp_path, host):
     """train(overrides...) -> (network, run folder): trains the small recipe through the host's `train_from_config`."""
 
     def run(*overrides, **kwargs):
-        cfg = compose(f"ckpt_root_dir={tmp_path}", *overrides, **kwargs)
+        if not any(override.startswith("ckpt_root_dir=") for override in overrides):
+            overrides = (f"ckpt_root_dir={tmp_path}", *overrides)
+        cfg = compose(*overrides, **kwargs)
         network, _ = host.Trainer.train_from_config(cfg)
-        return network, sorted((tmp_path / cfg.experiment_name).glob("RUN_*"))[-1]
+        return network, sorted(Path(cfg.ckpt_root_dir, cfg.experiment_name).glob("RUN_*"))[-1]
 
     return run
 

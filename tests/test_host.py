@@ -50,6 +50,12 @@ def test_either_import_order_registers_the_models(run_python, tmp_path, first):
     assert "shortcut='none'" in run_python("-c", code, cwd=tmp_path).stdout
 
 
+def test_asking_where_the_host_is_does_not_use_up_the_repairs(run_python, tmp_path):
+    code = "from importlib.util import find_spec as f; f('super_gradients'); import super_gradients as s; "
+    code += "print(s._sg_resnets_active)"
+    assert run_python("-c", code, cwd=tmp_path).stdout == "True\n"
+
+
 def test_importing_sg_resnets_is_light(run_python, tmp_path):
     code = "import sys, sg_resnets; print([m for m in ('torch', 'hydra', 'super_gradients') if m in sys.modules])"
     assert run_python("-c", code, cwd=tmp_path).stdout == "[]\n"

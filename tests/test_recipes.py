@@ -110,3 +110,15 @@ def test_transfer_to_other_classes_and_channels_through_the_hosts_factory(train,
         num_input_channels=3,
     )
     assert network.fc.out_features == 7 and network.get_input_channels() == 3
+
+
+def test_resnet_custom_builds_any_combination_from_arch_params(train):
+    network, run = train(
+        "architecture=resnet_custom",
+        "++arch_params.depth=11",
+        "+arch_params.block=bottleneck",
+        "+arch_params.shortcut=C",
+        "+arch_params.stride_in=1x1",
+        "+arch_params.zero_init_residual=True",
+    )
+    assert len(network.blocks()) == 3 and network.fc.in_features == 64 and (run / "ckpt_best.pth").is_file()

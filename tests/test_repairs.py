@@ -86,6 +86,16 @@ def test_resume_keeps_best(train, tmp_path):
     assert new != run and torch.load(new / "ckpt_best.pth")["acc"] == 0.999
 
 
+def test_seed_each_epoch(train, tmp_path):
+    """A run that is interrupted and resumed ends with the weights of one that is not."""
+    settings = ["training_hyperparams=he2015_cifar", "+arch_params.drop_path=0.2", "lr=0.01"]
+    _, whole = train("epochs=2", f"ckpt_root_dir={tmp_path / 'whole'}", *settings)
+    train("epochs=1", *settings)
+    _, resumed = train("epochs=2", "resume=True", *settings)
+    ends = [torch.load(run / "ckpt_latest.pth")["net"] for run in (whole, resumed)]
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
 def test_average_best_models(train):
     _, run = train("epochs=2", "training_hyperparams.average_best_models=True")
     averaged = torch.load(run / "average_model.pth", weights_only=True)["net"]

@@ -14,22 +14,21 @@ _problem: BaseException | None = None
 
 
 class _HostFinder:
-    """Stands first in `sys.meta_path` until the host is imported; a finder by its one method."""
+    """Stands first in `sys.meta_path` until the host is imported; asking where the host is does not import it."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         if name != HOST:
             return None
-        from importlib.util import find_spec
-
-        from sg_resnets.compat.quiet_import import quiet_import
-
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
-        spec = find_spec(name)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)  # type: ignore[arg-type]
         if spec is None or spec.loader is None:
             return spec
         run = spec.loader.exec_module
 
         def exec_module(module: object) -> None:
+            from sg_resnets.compat.quiet_import import quiet_import
+
+            sys.meta_path.remove(self)  # type: ignore[arg-type]
             with quiet_import():
                 run(module)  # type: ignore[arg-type]
             activate()

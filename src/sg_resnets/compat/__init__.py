@@ -12,6 +12,7 @@ REPAIRS = (
     "recipe_of_a_run",
     "multirun_shortcuts",  # around the two above, which read what it sets
     "resume_keeps_best",
+    "seed_each_epoch",
     "average_best_models",
     "atomic_checkpoints",
     "safe_checkpoints",

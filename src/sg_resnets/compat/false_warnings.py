@@ -17,6 +17,7 @@ def present() -> bool:
 def repair() -> None:
     import functools
     import logging
+    import warnings
 
     import torch.cuda.amp
 
@@ -24,6 +25,7 @@ def repair() -> None:
 
     for name in ("autocast", "GradScaler"):
         replace_everywhere(name, getattr(torch.cuda.amp, name), functools.partial(getattr(torch.amp, name), "cuda"))
+    warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.", FutureWarning)  # where it is called by its full name
     logging.getLogger("super_gradients.training.models.model_factory").addFilter(
         lambda record: not record.getMessage().startswith("Passing num_classes through arch_params")
     )
