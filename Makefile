@@ -40,10 +40,10 @@ lint: dev
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto
 
 test-all: lint
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest --numprocesses=auto -m "slow or not slow"
 
 # Exact versions for Python 3.11 to 3.13 on every platform. The host comes last, and without its own pins.
 lock: dev

@@ -174,7 +174,11 @@ def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
         ),
         ([RECIPE, "dataset_params=cifar"], ["unknown dataset_params 'cifar'", "cifar10"]),
         ([RECIPE, "checkpoint_params.checkpoint_path=missing.pth"], ["no checkpoint at missing.pth"]),
-        ([RECIPE, "dataset_params.train_dataset_params.cutout=99"], ["cutout"]),
+        ([RECIPE, "dataset_params.train_dataset_params.cutout=99"], ["cutout=99", "from 0 to 28"]),
+        (
+            ["--config-name=image_folder_resnet18", "arch_params.num_classes=2"],
+            ["dataset_params.train_dataset_params.root"],
+        ),
     ],
     ids=lambda value: value[-1].split("=")[0] if value[-1].count("=") else None,
 )

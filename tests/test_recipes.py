@@ -122,3 +122,15 @@ def test_resnet_custom_builds_any_combination_from_arch_params(train):
         "+arch_params.zero_init_residual=True",
     )
     assert len(network.blocks()) == 3 and network.fc.in_features == 64 and (run / "ckpt_best.pth").is_file()
+
+
+def test_channels_last_is_a_key_of_every_recipe_and_changes_no_figure(train):
+    import torch
+
+    results = []
+    for wanted in (True, False):
+        network, run = train(f"training_hyperparams.channels_last={wanted}")
+        weight = network.layer2[0].conv1.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) is wanted
+        results.append(torch.load(run / "ckpt_latest.pth")["net"]["fc.weight"])
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Enters our models and data sets in the host's registries."""
+"""Enters our models, data sets and callbacks in the host's registries."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from sg_resnets import data
 from sg_resnets.config import ResNetConfig
 from sg_resnets.diagnostics.callbacks import TrainingCurves
 from sg_resnets.nn import ResNet
+from sg_resnets.training import extend_trainer
 from sg_resnets.zoo import ZOO
 
 CUSTOM = "resnet_custom"  # `custom_resnet` is the host's
@@ -40,3 +41,4 @@ def register() -> None:
         register_model(name)(type(name, (RegisteredResNet,), {"row": config, "__module__": __name__}))
     register_callback("TrainingCurves")(TrainingCurves)
     data.register()
+    extend_trainer()

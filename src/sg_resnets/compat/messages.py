@@ -14,6 +14,7 @@ def present() -> bool:
 def repair() -> None:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.errors import CompactHydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
     from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
     from super_gradients.training.models import model_factory
 
@@ -29,7 +30,7 @@ def repair() -> None:
         def run(cls, cfg, *args, **kwargs):
             try:
                 return original(cls, cfg, *args, **kwargs)
-            except (SgResnetsError, UnknownTypeException) as error:
+            except (SgResnetsError, UnknownTypeException, OmegaConfBaseException) as error:
                 raise RecipeError(" ".join(str(error).split())) from None
 
         return run
