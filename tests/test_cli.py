@@ -85,8 +85,11 @@ def test_resume_goes_on_to_more_epochs_in_the_same_folder(train, command, compos
     _, run = train("epochs=1")
     code, _, _ = command("resume", run.parent, "epochs=3")
     assert code == 0 and torch.load(run / "ckpt_latest.pth")["epoch"] == 3
-    rows = (run / "curves.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
+    assert command("resume", run / "ckpt_latest.pth", "training_hyperparams.max_epochs=4")[0] == 0
+    rows = [row.split(",") for row in (run / "curves.csv").read_text().splitlines()]
+    assert [row[0] for row in rows] == ["epoch", "1", "2", "3", "4"]
+    seconds = [float(row[rows[0].index("seconds")]) for row in rows[1:]]
+    assert seconds == sorted(seconds) and seconds[3] > seconds[0]
 
 
 def test_doctor_says_what_there_is_and_fails_where_nothing_can_train(command, monkeypatch):
@@ -127,13 +130,17 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
     "args, words",
     [
         (["train", "fashion_mnist_resnet"], ["unknown recipe 'fashion_mnist_resnet'", "fashion_mnist_resnet20"]),
-        (["evaluate", "missing"], ["no checkpoint at missing"]),
-        (["evaluate", "{run}/ckpt_none.pth"], ["no checkpoint at", "ckpt_best.pth, ckpt_latest.pth"]),
+        (["evaluate", "missing"], ["there is no missing", "give a checkpoint, a run's folder"]),
+        (["resume", "{run}"], ["is finished (1 epochs of 1)", "epochs=2"]),
+        (["resume", "{run}", "architecture=resnet56_cifar"], ["goes on with its own network"]),
+        (["models", "--filter", "vgg"], ["no model's name contains 'vgg'"]),
+        (["evaluate", "{run}/ckpt_none.pth"], ["there is no", "ckpt_none.pth"]),
         (["evaluate", "{root}"], ["no run with ckpt_best.pth", "holds fashion_mnist_mini_resnet20_cifar"]),
-        (["resume", "{run}", "epohcs=3"], ["'epohcs=3' overrides nothing"]),
+        (["resume", "{run}", "epohcs=3"], ["'epohcs=3' overrides nothing", "did you mean epochs"]),
         (["resume", "{root}"], ["no run with ckpt_latest.pth"]),
         (["predict", "{run}", "none.png"], ["no image at none.png"]),
         (["predict", "{run}", "{run}/curves.csv"], ["cannot be read as an image"]),
+        (["predict", "{run}", "{root}/half.jpg"], ["half.jpg cannot be read as an image"]),
         (["predict", "{root}/bare.pth", "none.png"], ["bare.pth", "does not say which network"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
@@ -141,6 +148,8 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
 def test_a_mistake_is_one_line(command, train, tmp_path, args, words):
     _, run = train()
     torch.save(torch.load(run / "ckpt_best.pth")["net"], tmp_path / "bare.pth")
+    Image.effect_noise((200, 200), 50).save(tmp_path / "whole.jpg")
+    (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:5000])
     before = {path: path.read_bytes() for path in run.rglob("*.pth")}
     code, _, error = command(*(arg.format(run=run, root=tmp_path) for arg in args))
     assert code == 1 and "\n" not in error.strip() and all(word in error for word in words), error

@@ -177,8 +177,17 @@ def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
         ([RECIPE, "dataset_params.train_dataset_params.cutout=99"], ["cutout=99", "from 0 to 28"]),
         (
             ["--config-name=image_folder_resnet18", "arch_params.num_classes=2"],
-            ["dataset_params.train_dataset_params.root"],
+            ["train_dataset_params.root=VALUE"],
         ),
+        ([RECIPE, "epochs=0"], ["epochs=0: must be a whole number from 1 on"]),
+        ([RECIPE, "epochs=abc"], ["epochs=abc: must be a whole number"]),
+        ([RECIPE, "training_hyperparams.initial_lr=-1"], ["lr=-1: must be a number from 0 on"]),
+        ([RECIPE, "ema=maybe"], ["ema=maybe: must be True or False"]),
+        ([RECIPE, "batch_size=0"], ["batch_size=0: must be"]),
+        ([RECIPE, "batch_size=20000"], ["the training data has 12000 images", "smaller batch_size"]),
+        ([RECIPE, "arch_params.num_classes=3"], ["3 classes but the data has 10", "arch_params.num_classes=10"]),
+        ([RECIPE, "arch_params.num_classes=abc"], ["num_classes='abc': must be a whole number"]),
+        ([RECIPE, "training_hyperparams.metric_to_watch=nope", *TINY], ["metric_to_watch=nope", "Accuracy"]),
     ],
     ids=lambda value: value[-1].split("=")[0] if value[-1].count("=") else None,
 )
@@ -193,7 +202,16 @@ def test_bad_input_is_one_line_at_the_hosts_entry_point(compose, host, wrong, wo
     assert stopped.value.code == 1
     said = capsys.readouterr().err.splitlines()
     assert not any("Traceback" in line for line in said)
-    frame = ("[", "Error executing job", "Set the environment variable HYDRA_FULL_ERROR", "    - ", "      - ")
+    frame = (
+        "[",
+        "Train epoch",
+        "Validating",
+        "  0%",
+        "Error executing job",
+        "Set the environment variable HYDRA_FULL_ERROR",
+        "    - ",
+        "      - ",
+    )
     lines = [line for line in said if line and not line.startswith(frame)]  # besides the log's and Hydra's own
     assert len(lines) == 1 and all(word in lines[0] for word in words), lines
 

@@ -129,8 +129,14 @@ def test_channels_last_is_a_key_of_every_recipe_and_changes_no_figure(train):
 
     results = []
     for wanted in (True, False):
-        network, run = train(f"training_hyperparams.channels_last={wanted}")
+        network, run = train(f"training_hyperparams.channels_last={wanted}", "++arch_params.widths=[8,16,32]")
         weight = network.layer2[0].conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) is wanted
         results.append(torch.load(run / "ckpt_latest.pth")["net"]["fc.weight"])
     torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)
+
+
+def test_channels_last_is_left_out_where_pytorch_corrupts_memory(train):
+    """A 1x1 convolution of stride 2 with 4 input channels, in channels_last on a CPU: 'double free or corruption'."""
+    network, _ = train("+arch_params.shortcut=B", "training_hyperparams.channels_last=True")
+    assert network.layer2[0].downsample[0].in_channels == 4

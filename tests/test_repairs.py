@@ -151,6 +151,14 @@ def test_safe_checkpoints(train, host, tmp_path):
             load("resnet20_cifar", path, depth=8, widths=[4, 8, 16])
         assert "\n" not in str(error.value)
     assert not Path("/tmp/sg_resnets_was_run").exists()
+    with pytest.raises(SgResnetsError, match="was trained as resnet20_cifar, and this is plain20_cifar"):
+        load("plain20_cifar", good, depth=8, widths=[4, 8, 16])
+    arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}
+    with pytest.raises(SgResnetsError, match=r"has 10 classes and resnet20_cifar 7: .*checkpoint_num_classes=10"):
+        models.get("resnet20_cifar", num_classes=7, arch_params=arch, checkpoint_path=str(good))
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(SgResnetsError, match="holds a list, not a state dict"):
+        load("resnet20_cifar", tmp_path / "list.pth")
     with pytest.raises(
         SgResnetsError, match=r"does not fit resnet32_cifar: .* it was trained as architecture=resnet20_cifar"
     ):

@@ -38,6 +38,8 @@ def main() -> None:
 @app.command()
 def models(filter: Annotated[str, typer.Option(help="Only names that contain this.")] = "") -> None:
     """List the models: name, parameters, GMACs, input size, paper."""
+    if not any(filter in name for name in ZOO):
+        raise SgResnetsError(f"no model's name contains '{filter}': {choices(filter, ZOO, limit=20)}")
     print(f"{'name':<20} {'parameters':>12} {'GMACs':>8} {'input':>9}  paper")
     for name, row in ZOO.items():
         if filter in name:

@@ -50,8 +50,9 @@ class ResNetConfig:
 
     def __post_init__(self) -> None:
         for name in ("depths", "widths"):
-            object.__setattr__(self, name, tuple(int(n) for n in getattr(self, name)))
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
+            numbers = tuple(getattr(self, name))
+            object.__setattr__(self, name, numbers)
+            if not numbers or not all(isinstance(number, int) and number > 0 for number in numbers):
                 raise SgResnetsError(
                     f"{name}={getattr(self, name)}: needs at least one stage, and whole numbers above 0"
                 )
@@ -59,13 +60,14 @@ class ResNetConfig:
             raise SgResnetsError(f"depths={self.depths} and widths={self.widths} must have one entry for each stage")
         if self.stride_in not in ("1x1", "3x3"):
             raise SgResnetsError(f"stride_in={self.stride_in!r}: valid are '1x1' (the paper) and '3x3' (torchvision)")
-        if not 0.0 <= self.drop_path < 1.0:
-            raise SgResnetsError(f"drop_path={self.drop_path}: must be at least 0 and below 1")
+        if not isinstance(self.drop_path, int | float) or not 0.0 <= self.drop_path < 1.0:
+            raise SgResnetsError(f"drop_path={self.drop_path}: must be a number of at least 0 and below 1")
         if self.drop_path and self.shortcut == "none":
             raise SgResnetsError("drop_path needs a shortcut: a plain net without its branch passes nothing on")
         for name in ("in_channels", "num_classes"):
-            if getattr(self, name) < 1:
-                raise SgResnetsError(f"{name}={getattr(self, name)}: must be at least 1")
+            number = getattr(self, name)
+            if not isinstance(number, int) or number < 1:
+                raise SgResnetsError(f"{name}={number!r}: must be a whole number from 1 on")
 
     def override(self, **arch_params: Any) -> "ResNetConfig":
         """This configuration with the recipe's `arch_params` put over it; `depth` (layers) is turned into `depths`.
@@ -80,7 +82,9 @@ class ResNetConfig:
                 raise SgResnetsError(f"arch_params has no '{key}': {choices(key, [*names, 'depth'], limit=20)}")
         config = replace(self, **{key: value for key, value in arch_params.items() if value is not None})
         if depth is not None:
-            config = replace(config, depths=blocks_for_depth(int(depth), config.stem, config.block))
+            if not isinstance(depth, int):
+                raise SgResnetsError(f"depth={depth!r}: must be a whole number of layers, such as 20")
+            config = replace(config, depths=blocks_for_depth(depth, config.stem, config.block))
         return config
 
 

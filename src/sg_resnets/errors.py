@@ -8,10 +8,10 @@ class SgResnetsError(ValueError):
 
 
 def choices(wrong: str, valid: Iterable[str], limit: int = 12) -> str:
-    """What a message says of the valid choices: the nearest names first where one is near, else the first few."""
+    """What a message says of the valid choices: the nearest names where one is near, then the first few."""
     from difflib import get_close_matches
 
-    listed = sorted(valid)
+    listed = list(valid)
     near = get_close_matches(wrong, listed, n=3, cutoff=0.6)
     shown = ", ".join(listed[:limit]) + (f", ... ({len(listed)} in all)" if len(listed) > limit else "")
     return (f"did you mean {' or '.join(near)}? " if near else "") + f"valid: {shown}"

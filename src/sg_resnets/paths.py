@@ -22,5 +22,5 @@ def known_recipes() -> list[str]:
 
     spec = find_spec("super_gradients")
     folders = [Path(folder, "recipes") for folder in (spec.submodule_search_locations or [] if spec else [])]
-    hosts = [path.stem for folder in folders for path in folder.glob("*.yaml")]
+    hosts = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
     return [path.stem for path in our_recipes()] + hosts

@@ -16,7 +16,9 @@ from super_gradients.training import models
 
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
 from sg_resnets.diagnostics.curves import read_curves
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.errors import SgResnetsError, choices
+
+SHORTCUTS = ("epochs", "lr", "batch_size", "val_batch_size", "ema", "resume", "num_workers")  # of variable_setup.yaml
 
 
 def find_run(path: Path, checkpoint: str) -> Path:
@@ -30,7 +32,8 @@ def find_run(path: Path, checkpoint: str) -> Path:
         if (folder / checkpoint).is_file():
             return folder
     around = path if path.is_dir() else path.parent
-    there = sorted(p.name for p in around.iterdir() if p.is_dir()) if around.is_dir() else []
+    folders = [p.name for p in around.iterdir() if p.is_dir()] if around.is_dir() else []
+    there = sorted(name for name in folders if not name.startswith("."))
     raise SgResnetsError(
         f"no run with {checkpoint} in {path}: give a run's folder, or its experiment's"
         + (f"; {around} holds {', '.join(there[:10])}" if there else "")
@@ -39,12 +42,19 @@ def find_run(path: Path, checkpoint: str) -> Path:
 
 def resume_run(path: Path, overrides: list[str]) -> None:
     """Train on from `ckpt_latest.pth` with the run's own recipe, `overrides` (`epochs=20`, dotted keys) put over it."""
-    run = find_run(path, "ckpt_latest.pth")
+    run = find_run(path.parent if path.is_file() else path, "ckpt_latest.pth")
     recipe = run / ".hydra" / "config.yaml"
     if not recipe.is_file():
         raise SgResnetsError(f"{recipe} is missing: the run was not trained from a recipe")
     cfg = OmegaConf.load(recipe)
+    with open_dict(cfg):
+        cfg.update({name: None for name in SHORTCUTS})  # what they stood for is in the recipe already
     _override(cfg, overrides)
+    done, wanted = read_checkpoint(run / "ckpt_latest.pth")["epoch"], cfg.epochs or cfg.training_hyperparams.max_epochs
+    if isinstance(wanted, int) and done >= wanted:
+        raise SgResnetsError(
+            f"{run} is finished ({done} epochs of {wanted}): resume it with epochs={2 * done} for more"
+        )
     with open_dict(cfg):
         cfg.ckpt_root_dir, cfg.experiment_name = str(run.parent.parent), run.parent.name
         cfg.resume = cfg.training_hyperparams.resume = True
@@ -56,10 +66,25 @@ def _override(cfg: Any, overrides: list[str]) -> None:
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or OmegaConf.select(cfg, key, default=KeyError) is KeyError:
-            raise SgResnetsError(
-                f"'{override}' overrides nothing: write key=value with a key of the recipe, such as epochs=20"
-            )
+            near = choices(key, _keys(cfg), limit=8)
+            raise SgResnetsError(f"'{override}' overrides nothing: write key=value with a key of the recipe; {near}")
+        if key == "architecture":
+            raise SgResnetsError("a run goes on with its own network: leave out architecture, or train a new run")
     cfg.merge_with_dotlist(overrides)
+
+
+def _keys(cfg: Any) -> list[str]:
+    """The shortcuts, then every dotted key of the recipe."""
+
+    def below(node: Any, prefix: str) -> Iterator[str]:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from below(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+    keys = list(below(OmegaConf.to_container(cfg), ""))
+    return [*SHORTCUTS, *(key for key in keys if key not in SHORTCUTS)]
 
 
 def load_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -70,6 +95,8 @@ def load_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
     """
     if path.is_dir():
         path = find_run(path, "ckpt_best.pth") / "ckpt_best.pth"
+    if not path.exists():
+        raise SgResnetsError(f"there is no {path}: give a checkpoint, a run's folder, or its experiment's")
     state = read_checkpoint(path)
     if not isinstance(state, dict) or "recipe" not in state:
         raise SgResnetsError(
@@ -94,7 +121,10 @@ def evaluate_checkpoint(path: Path) -> Iterator[tuple[str, str]]:
     for name, value in results.items():
         yield f"test {name}", f"{float(value):.4f}"
     curves = [record for record in read_curves(path.parent / "curves.csv") if record.epoch <= state["epoch"]]
-    yield "trained for", f"{state['epoch']} epochs" + (f", {curves[-1].seconds:.0f} s" if curves else "")
+    yield (
+        "trained for",
+        f"{state['epoch']} epoch{'s' * (state['epoch'] != 1)}" + (f", {curves[-1].seconds:.0f} s" if curves else ""),
+    )
     if curves:
         yield "peak memory", f"{curves[-1].peak_memory_mib:,.0f} MiB"
     yield "checkpoint", str(path)
@@ -107,21 +137,18 @@ def predict_images(checkpoint: Path, images: list[Path]) -> Iterator[tuple[Path,
     from PIL import Image, UnidentifiedImageError
 
     path, state = load_checkpoint(checkpoint)
+    network = build_network(OmegaConf.create(state["recipe"]), path)
+    network.eval()
     for image in images:
         try:
             with Image.open(image) as opened:
-                opened.verify()
+                pixels = opened.convert("RGB")
         except FileNotFoundError:
             raise SgResnetsError(f"no image at {image}") from None
         except (UnidentifiedImageError, OSError, SyntaxError):
             raise SgResnetsError(
-                f"{image} cannot be read as an image: give a PNG, JPEG or another file that Pillow reads"
+                f"{image} cannot be read as an image: give a whole PNG, JPEG or another file that Pillow reads"
             ) from None
-    network = build_network(OmegaConf.create(state["recipe"]), path)
-    network.eval()
-    for image in images:
-        with Image.open(image) as opened:
-            pixels = opened.convert("RGB")
         result = network.predict(_as_array(pixels), fuse_model=False, fp16=False)
         yield image, result.class_names[result.prediction.label], result.prediction.confidence
 

@@ -1,21 +1,64 @@
-"""What our recipes can ask of the host's Trainer beyond what it offers, as keys of `training_hyperparams`."""
+"""What our recipes ask of the host's Trainer beyond what it offers: `channels_last`, and a look at data and network."""
 
 import torch
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import get_param
+from torch import nn
+from torch.utils.data import DataLoader
 
 from sg_resnets.compat.patching import wrap_method
+from sg_resnets.errors import SgResnetsError
+from sg_resnets.nn import ResNet
 
 
 def extend_trainer() -> None:
     """`channels_last: True` keeps weights and activations in NHWC order, which convolutions are faster in."""
 
-    def make(original):
+    def with_layout(original):
         def _net_to_device(self):
-            if get_param(self.training_params, "channels_last", False):
+            if get_param(self.training_params, "channels_last", False) and _is_safe_in_channels_last(self.net):
                 self.net.to(memory_format=torch.channels_last)
             original(self)
 
         return _net_to_device
 
-    wrap_method(Trainer, "_net_to_device", make)
+    def with_checks(original):
+        def train(self, model, training_params=None, train_loader=None, *args, **kwargs):
+            if train_loader is not None:
+                check_data(model, train_loader)
+            return original(self, model, training_params, train_loader, *args, **kwargs)
+
+        return train
+
+    wrap_method(Trainer, "_net_to_device", with_layout)
+    wrap_method(Trainer, "train", with_checks)
+
+
+def _is_safe_in_channels_last(network: nn.Module) -> bool:
+    """On a CPU, PyTorch 2.14's backward pass of a 1x1 convolution of stride 2 with 4 input channels corrupts memory in
+    this layout ('double free or corruption'); from 8 channels on it does not."""
+    if torch.cuda.is_available():
+        return True
+    narrow = [
+        m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.in_channels < 8
+    ]
+    return not narrow
+
+
+def check_data(network: nn.Module, loader: DataLoader) -> None:
+    """Refuse data that the network cannot be trained on.
+
+    Raises:
+        SgResnetsError: there is not one whole batch, or the numbers of classes differ.
+    """
+    if len(loader) == 0:
+        raise SgResnetsError(
+            f"the training data has {len(loader.dataset)} images, fewer than one batch of {loader.batch_size}: "  # type: ignore[arg-type]
+            "set a smaller batch_size"
+        )
+    names, head = getattr(loader.dataset, "class_names", None), getattr(network, "fc", None)
+    if names and isinstance(network, ResNet) and isinstance(head, nn.Linear) and head.out_features != len(names):
+        raise SgResnetsError(
+            f"the network has {head.out_features} classes but the data has {len(names)}: "
+            f"set arch_params.num_classes={len(names)}"
+        )

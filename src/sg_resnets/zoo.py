@@ -69,10 +69,16 @@ def refuse_unknown_model(name: str, known: Iterable[str]) -> None:
     """Raise SgResnetsError if `name` is not among `known`, naming the near ones, or the depths of its family."""
     if name in known:
         return
+    ours_first = [*ZOO, *sorted(str(other) for other in known if other not in ZOO)]
     family = re.fullmatch(r"(resnet|plain)(\d+)_cifar", str(name))
     if family:
-        blocks_for_depth(int(family[2]), "cifar", "basic")
+        try:
+            blocks_for_depth(int(family[2]), "cifar", "basic")
+        except SgResnetsError as error:
+            raise SgResnetsError(f"unknown model '{name}': {error}") from None
         hint = f"; for any depth of 6n + 2: architecture=resnet_custom arch_params.depth={family[2]}"
     else:
         hint = ""
-    raise SgResnetsError(f"unknown model '{name}': {choices(str(name), known)}; `sg-resnets models` lists ours{hint}")
+    raise SgResnetsError(
+        f"unknown model '{name}': {choices(str(name), ours_first)}; `sg-resnets models` lists ours{hint}"
+    )

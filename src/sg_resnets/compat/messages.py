@@ -4,6 +4,8 @@ Hydra prints the bare message of a `CompactHydraException` and exits with 1; so 
 and Hydra's for unknown names, are turned into.
 """
 
+import re
+
 FAULT = "a wrong name or value in a recipe ends in a traceback; an unknown recipe is answered with the search path"
 
 
@@ -14,13 +16,15 @@ def present() -> bool:
 def repair() -> None:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.errors import CompactHydraException, MissingConfigException
+    from jsonschema import ValidationError
     from omegaconf.errors import OmegaConfBaseException
     from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
     from super_gradients.training.models import model_factory
 
     from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
     from sg_resnets.errors import SgResnetsError, choices
-    from sg_resnets.paths import known_recipes
+    from sg_resnets.paths import known_recipes, recipes_path
+    from sg_resnets.recipe_checks import check_recipe
     from sg_resnets.zoo import refuse_unknown_model
 
     class RecipeError(SgResnetsError, CompactHydraException):
@@ -29,9 +33,14 @@ def repair() -> None:
     def in_one_line(original):
         def run(cls, cfg, *args, **kwargs):
             try:
+                check_recipe(cfg)
                 return original(cls, cfg, *args, **kwargs)
-            except (SgResnetsError, UnknownTypeException, OmegaConfBaseException) as error:
-                raise RecipeError(" ".join(str(error).split())) from None
+            except OmegaConfBaseException as error:
+                missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+                line = f"{missing[1]} is missing: add {missing[1]}=VALUE" if missing else " ".join(str(error).split())
+                raise RecipeError(line) from None  # Hydra would print such a cause once more
+            except (ValueError, ValidationError, UnknownTypeException) as error:
+                raise RecipeError(" ".join(str(error).split())) from error
 
         return run
 
@@ -53,7 +62,9 @@ def repair() -> None:
                     text = f"unknown recipe '{config_name}': {near}; see `sg-resnets recipes`"
                 else:
                     group, _, name = missing.rpartition("/")
-                    text = f"unknown {group} '{name}': {choices(name, error.options or [])}"
+                    ours = sorted(path.stem for path in (recipes_path() / group).glob("*.yaml"))
+                    others = [option for option in error.options or [] if option not in ours]
+                    text = f"unknown {group} '{name}': {choices(name, ours + others)}"
                 raise MissingConfigException(text, missing, error.options) from None
 
         return load_configuration

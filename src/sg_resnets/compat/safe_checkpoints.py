@@ -6,6 +6,7 @@ The host leaves `weights_only` to PyTorch's default, which was False before 2.6,
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 FAULT = "checkpoints are read with torch.load's default, and a wrong one is answered with a page of keys"
@@ -63,18 +64,23 @@ def repair() -> None:
         def read_ckpt_state_dict(ckpt_path, device="cpu"):
             if str(ckpt_path).startswith("https://"):
                 return original(ckpt_path, device)  # torch.hub, which is weights_only from PyTorch 2.6 on
-            return read_checkpoint(ckpt_path, device)
+            state = read_checkpoint(ckpt_path, device)
+            if not isinstance(state, Mapping):
+                raise SgResnetsError(f"{ckpt_path} holds a {type(state).__name__}, not a state dict: give a checkpoint")
+            return state
 
         return read_ckpt_state_dict
 
     def load(original):
         def load_checkpoint_to_model(net, ckpt_local_path, *args, **kwargs):
             try:
-                return original(net, ckpt_local_path, *args, **kwargs)
+                checkpoint = original(net, ckpt_local_path, *args, **kwargs)
             except SgResnetsError:
                 raise
             except (RuntimeError, ValueError, KeyError) as error:
                 raise SgResnetsError(_why_it_does_not_fit(unwrap_model(net), ckpt_local_path)) from error
+            _refuse_a_twin(unwrap_model(net), ckpt_local_path)
+            return checkpoint
 
         return load_checkpoint_to_model
 
@@ -93,7 +99,24 @@ def _why_it_does_not_fit(net, path):
         for what, keys in (("weights missing", missing), ("too many", unexpected), ("of another shape", differ))
         if keys
     ]
+    name = getattr(net, "_sg_model_name", type(net).__name__)
+    if not missing and not unexpected and all(key.startswith("fc.") for key in differ):
+        theirs_classes, ours_classes = len(theirs["fc.bias"]), len(ours["fc.bias"])
+        return (
+            f"{path} has {theirs_classes} classes and {name} {ours_classes}: to put a new head on it, set "
+            f"checkpoint_params.checkpoint_num_classes={theirs_classes}"
+        )
     recipe = checkpoint.get("recipe") or {}
     trained = f"; it was trained as architecture={recipe['architecture']}" if "architecture" in recipe else ""
-    name = getattr(net, "_sg_model_name", type(net).__name__)
     return f"{path} does not fit {name}: {', '.join(parts) or 'it holds no weights'}{trained}"
+
+
+def _refuse_a_twin(net, path):
+    """A plain net has the weights of its residual twin, name for name: only the recipe tells them apart."""
+    from sg_resnets.errors import SgResnetsError
+    from sg_resnets.zoo import ZOO
+
+    ours = getattr(net, "_sg_model_name", None)
+    theirs = (read_checkpoint(path).get("recipe") or {}).get("architecture")
+    if ours in ZOO and theirs in ZOO and ours != theirs:
+        raise SgResnetsError(f"{path} was trained as {theirs}, and this is {ours}: set architecture={theirs}")

@@ -24,6 +24,7 @@ class TrainingCurves(Callback):
     def on_training_start(self, context: PhaseContext) -> None:
         self.folder, self.began = Path(context.ckpt_dir), time.monotonic()
         self.records = read_curves(self.folder / "curves.csv")
+        self.before = self.records[-1].seconds if self.records else 0.0
 
     def on_train_loader_end(self, context: PhaseContext) -> None:
         self.train = _loss_and_accuracy(context)
@@ -38,7 +39,7 @@ class TrainingCurves(Callback):
             train_accuracy=self.train["accuracy"],
             test_loss=test["loss"],
             test_accuracy=test["accuracy"],
-            seconds=round(time.monotonic() - self.began, 1),
+            seconds=round(self.before + time.monotonic() - self.began, 1),
             peak_memory_mib=round(_peak_memory_mib(), 1),
         )
         self.records = [kept for kept in self.records if kept.epoch < record.epoch] + [record]

@@ -15,7 +15,7 @@ TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch of a run; losses in nats, accuracies in 0..1, `seconds` since the (resumed) run began."""
+    """One epoch of a run; losses in nats, accuracies in 0..1, `seconds` of training so far, resumed or not."""
 
     epoch: int
     train_loss: float

@@ -1,0 +1,39 @@
+"""Values of a recipe that cannot be meant, refused before anything is built or written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sg_resnets.errors import SgResnetsError
+
+
+def _whole(least: int) -> Any:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _rate(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
+
+
+# The shortcut, the key that it stands for, what is allowed, in words.
+_CHECKS = (
+    ("epochs", "training_hyperparams.max_epochs", _whole(1), "a whole number from 1 on"),
+    ("lr", "training_hyperparams.initial_lr", _rate, "a number from 0 on, such as 0.1"),
+    ("batch_size", "dataset_params.train_dataloader_params.batch_size", _whole(1), "a whole number from 1 on"),
+    ("val_batch_size", "dataset_params.val_dataloader_params.batch_size", _whole(1), "a whole number from 1 on"),
+    ("num_workers", "dataset_params.train_dataloader_params.num_workers", _whole(0), "a whole number from 0 on"),
+    ("ema", "training_hyperparams.ema", lambda value: isinstance(value, bool), "True or False"),
+    ("resume", "training_hyperparams.resume", lambda value: isinstance(value, bool), "True or False"),
+    (None, "training_hyperparams.seed", _whole(0), "a whole number from 0 on"),
+)
+
+
+def check_recipe(cfg: Any) -> None:
+    """Raise SgResnetsError for a value that its key does not take; an absent or null key is left alone."""
+    recipe = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(cfg)
+    for shortcut, key, allowed, words in _CHECKS:
+        for name in filter(None, (shortcut, key)):
+            value = OmegaConf.select(recipe, name, throw_on_missing=False)
+            if value is not None and not allowed(value):
+                raise SgResnetsError(f"{name}={value}: must be {words}")
