@@ -1,5 +1,6 @@
 """Each repair of the host, seen by what a user does; each test fails without its repair in `compat.REPAIRS`."""
 
+import functools
 import inspect
 import pickle
 import signal
@@ -172,7 +173,9 @@ def test_interrupt_saves(tmp_path, train, run_python):
     """Ctrl-C in the first epoch, as a user presses it, and then resume."""
     command = [sys.executable, "-m", "super_gradients.train_from_recipe", "--config-name=fashion_mnist_mini_resnet20"]
     small = ["+arch_params.depth=8", "+arch_params.widths=[4,8,16]", "batch_size=8", "epochs=1", "ckpt_root_dir=."]
-    process = subprocess.Popen([*command, *small], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # A shell that runs the suite in its background has children ignore SIGINT; a user's terminal does not.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*command, *small], cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     seen = ""
     while "Accuracy=" not in seen:  # the progress bar of a running epoch
         seen += process.stderr.read(1)
