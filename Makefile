@@ -12,10 +12,12 @@ install: .venv/installed
 dev: .venv/installed-dev
 .PHONY: dev
 
-# TORCH=keep uses the torch and torchvision that PYTHON has already, instead of the locked ones.
+# TORCH=keep uses the torch and torchvision that PYTHON (of a system, conda or virtual environment) has already.
 .venv/installed: requirements.lock pyproject.toml
 ifeq ($(TORCH),keep)
-	$(PYTHON) -m venv --system-site-packages .venv
+	$(PYTHON) -m venv .venv
+	$(PYTHON) -c 'import pathlib, torch, torchvision; print(pathlib.Path(torch.__file__).parents[1])' \
+		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/kept_torch.pth"
 	grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' requirements.lock > .venv/requirements.txt
 else
 	$(PYTHON) -m venv .venv
