@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from sg_resnets.config import ResNetConfig
 from sg_resnets.errors import SgResnetsError, choices
 from sg_resnets.host import HOST, HOST_VERSION
 from sg_resnets.paths import known_recipes, our_recipes
@@ -17,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+Plugins = Annotated[list[str] | None, typer.Option("--plugin", help="Your module with the network's block.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, such as lr=0.05 epochs=3")]
 
 
@@ -40,11 +42,76 @@ def models(filter: Annotated[str, typer.Option(help="Only names that contain thi
     """List the models: name, parameters, GMACs, input size, paper."""
     if not any(filter in name for name in ZOO):
         raise SgResnetsError(f"no model's name contains '{filter}': {choices(filter, ZOO, limit=20)}")
-    print(f"{'name':<20} {'parameters':>12} {'GMACs':>8} {'input':>9}  paper")
+    print(f"{'name':<32} {'parameters':>12} {'GMACs':>8} {'input':>9}  paper")
     for name, row in ZOO.items():
         if filter in name:
             size = f"{row.input_size}x{row.input_size}x{row.config.in_channels}"
-            print(f"{name:<20} {row.parameters:>12,} {row.macs / 1e9:>8.3f} {size:>9}  {row.source}")
+            print(f"{name:<32} {row.parameters:>12,} {row.macs / 1e9:>8.3f} {size:>9}  {row.paper}")
+
+
+Model = Annotated[str, typer.Argument(help="A model's name, or custom_resnet.")]
+ArchParams = Annotated[list[str] | None, typer.Argument(help="arch_params, such as attention=se depth=56")]
+Size = Annotated[int | None, typer.Option(help="Side of the images in pixels; the model's own if left out.")]
+
+
+@app.command()
+def summary(name: Model, arch_params: ArchParams = None, size: Size = None, plugin: Plugins = None) -> None:
+    """Print a model layer by layer: output shape, parameters, multiply-accumulates, receptive field."""
+    config, size = _configured(name, arch_params or [], size, plugin or [])
+    from sg_resnets.diagnostics.summary import summarise
+
+    layers = summarise(config, size)
+    print(f"{'layer':<12} {'kind':<36} {'output':>16} {'parameters':>12} {'MACs':>15} {'sees':>6}")
+    for layer in layers:
+        shape, sees = "x".join(map(str, layer.shape)), layer.receptive_field or "all"
+        print(f"{layer.name:<12} {layer.kind:<36} {shape:>16} {layer.parameters:>12,} {layer.macs:>15,} {sees:>6}")
+    parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
+    print(f"{'in all':<12} {'':<36} {'':>16} {parameters:>12,} {macs:>15,}")
+    print(f"\nsees: side of the receptive field, in pixels of the {size}x{size} image.", end=" ")
+    if name in ZOO and not arch_params:
+        from sg_resnets.weights import available
+
+        print(f"{ZOO[name].paper}. Pretrained weights: {', '.join(available(name)) or 'none'}.")
+
+
+@app.command()
+def draw(
+    name: Model,
+    arch_params: ArchParams = None,
+    output: Annotated[Path | None, typer.Option(help="A .png, .svg or .pdf file; NAME.png if left out.")] = None,
+    size: Size = None,
+    plugin: Plugins = None,
+) -> None:
+    """Draw a model, its stages and its blocks."""
+    config, size = _configured(name, arch_params or [], size, plugin or [])
+    output = output or Path(f"{name}.png")
+    if output.suffix not in (".png", ".svg", ".pdf"):
+        raise SgResnetsError(f"--output {output}: give a file that ends in .png, .svg or .pdf")
+    if not output.absolute().parent.is_dir():
+        raise SgResnetsError(f"--output {output}: there is no folder {output.parent}")
+    from sg_resnets.diagnostics.draw import draw_network
+
+    draw_network(config, name, size).savefig(output, dpi=150)
+    print(output)
+
+
+def _configured(name: str, arch_params: list[str], size: int | None, plugins: list[str]) -> tuple[ResNetConfig, int]:
+    """The configuration and the side of the images that the command's arguments ask for."""
+    from omegaconf import OmegaConf
+
+    from sg_resnets.recipe import import_plugins
+    from sg_resnets.zoo import CUSTOM, refuse_unknown_model
+
+    import_plugins(plugins)
+    refuse_unknown_model(name, [*ZOO, CUSTOM])
+    for text in arch_params:
+        if "=" not in text:
+            raise SgResnetsError(f"'{text}' is no arch_param: write key=value, such as depth=56")
+    given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(arch_params))
+    row = ZOO.get(name, ZOO["resnet20_cifar"])
+    if size is not None and size < 1:
+        raise SgResnetsError(f"--size {size}: must be a whole number of pixels from 1 on")
+    return row.config.override(**given), size or row.input_size
 
 
 @app.command()
@@ -78,11 +145,14 @@ def resume(run: Path, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def evaluate(run: Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a checkpoint.")]) -> None:
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a checkpoint.")],
+    plugin: Plugins = None,
+) -> None:
     """Evaluate a checkpoint (of a run: the best one) on its recipe's test data, and print a table."""
     from sg_resnets.runs import evaluate_checkpoint
 
-    for name, value in evaluate_checkpoint(run):
+    for name, value in evaluate_checkpoint(run, plugin or []):
         print(f"{name:<18} {value}")
 
 
@@ -90,11 +160,12 @@ def evaluate(run: Annotated[Path, typer.Argument(help="A run's folder, an experi
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run's or experiment's folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files of any size.")],
+    plugin: Plugins = None,
 ) -> None:
     """Name what is in each image, with its probability."""
     from sg_resnets.runs import predict_images
 
-    for image, label, probability in predict_images(checkpoint, images):
+    for image, label, probability in predict_images(checkpoint, images, plugin or []):
         print(f"{image}  {label}  {probability:.1%}")
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from super_gradients.common.registry.registry import register_callback, register_model
+from super_gradients.common.registry.registry import ARCHITECTURES, register_callback, register_model
 from super_gradients.module_interfaces import SupportsInputShapeCheck
 from super_gradients.training.models.classification_models.base_classifer import BaseClassifier
+from super_gradients.training.models.classification_models.resnet import CustomizedResnet
 from super_gradients.training.utils import HpmStruct
 
 from sg_resnets import data
@@ -12,9 +13,9 @@ from sg_resnets.config import ResNetConfig
 from sg_resnets.diagnostics.callbacks import TrainingCurves
 from sg_resnets.nn import ResNet
 from sg_resnets.training import extend_trainer
-from sg_resnets.zoo import ZOO
+from sg_resnets.weights import extend_model_factory
+from sg_resnets.zoo import CUSTOM, ZOO
 
-CUSTOM = "resnet_custom"  # `custom_resnet` is the host's
 # Keys of a recipe's arch_params that are the host's own: it reads them itself, before and after the network is built.
 _HOSTS_KEYS = ("num_input_channels", "model_name", "schema")
 
@@ -33,12 +34,24 @@ class RegisteredResNet(ResNet, BaseClassifier, SupportsInputShapeCheck):
         super().__init__(self.row.override(**{key: value for key, value in given.items() if key not in _HOSTS_KEYS}))
 
 
+class CustomResNet(RegisteredResNet):
+    """Any combination of `arch_params`, over resnet20_cifar. The host has a network of this name too: it is what those
+    get who give `structure`, without which the host's cannot be built."""
+
+    row = ZOO["resnet20_cifar"].config
+
+    def __new__(cls, arch_params: HpmStruct | None = None) -> Any:
+        if hasattr(arch_params, "structure"):
+            return CustomizedResnet(arch_params)
+        return super().__new__(cls)
+
+
 def register() -> None:
     """Register everything, once."""
-    rows: dict[str, Any] = {name: row.config for name, row in ZOO.items()}
-    rows[CUSTOM] = ZOO["resnet20_cifar"].config
-    for name, config in rows.items():
-        register_model(name)(type(name, (RegisteredResNet,), {"row": config, "__module__": __name__}))
+    for name, row in ZOO.items():
+        register_model(name)(type(name, (RegisteredResNet,), {"row": row.config, "__module__": __name__}))
+    ARCHITECTURES[CUSTOM] = CustomResNet
     register_callback("TrainingCurves")(TrainingCurves)
     data.register()
     extend_trainer()
+    extend_model_factory()

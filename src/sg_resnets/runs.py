@@ -17,6 +17,7 @@ from super_gradients.training import models
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
 from sg_resnets.diagnostics.curves import read_curves
 from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.recipe import import_plugins
 
 SHORTCUTS = ("epochs", "lr", "batch_size", "val_batch_size", "ema", "resume", "num_workers")  # of variable_setup.yaml
 
@@ -106,10 +107,24 @@ def load_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
     return path, state
 
 
-def evaluate_checkpoint(path: Path) -> Iterator[tuple[str, str]]:
+def recipe_of(state: dict[str, Any], plugins: list[str]) -> DictConfig:
+    """The recipe in a checkpoint. The modules it names are the user's code, not the checkpoint's to run: whoever reads
+    it has to name them again."""
+    recipe = OmegaConf.create(state["recipe"])
+    missing = [module for module in recipe.get("plugins") or [] if module not in plugins]
+    if missing:
+        raise SgResnetsError(
+            f"the network was trained with plugins, modules of yours that are not imported unasked: add "
+            f"{' '.join(f'--plugin {module}' for module in missing)}"
+        )
+    import_plugins(plugins)
+    return recipe
+
+
+def evaluate_checkpoint(path: Path, plugins: list[str]) -> Iterator[tuple[str, str]]:
     """Evaluate on the recipe's test data; yields the rows of a table, (what, value)."""
     path, state = load_checkpoint(path)
-    cfg = OmegaConf.create(state["recipe"])
+    cfg = recipe_of(state, plugins)
     with open_dict(cfg):
         cfg.checkpoint_params.checkpoint_path = str(path)
         cfg.checkpoint_params.pretrained_weights = None
@@ -132,12 +147,12 @@ def evaluate_checkpoint(path: Path) -> Iterator[tuple[str, str]]:
         yield "curves", str(path.parent / "curves.png")
 
 
-def predict_images(checkpoint: Path, images: list[Path]) -> Iterator[tuple[Path, str, float]]:
+def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> Iterator[tuple[Path, str, float]]:
     """Yields (image file, class name, probability) for images of any size."""
     from PIL import Image, UnidentifiedImageError
 
     path, state = load_checkpoint(checkpoint)
-    network = build_network(OmegaConf.create(state["recipe"]), path)
+    network = build_network(recipe_of(state, plugins), path)
     network.eval()
     for image in images:
         try:

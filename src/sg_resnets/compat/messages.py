@@ -24,7 +24,7 @@ def repair() -> None:
     from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
     from sg_resnets.errors import SgResnetsError, choices
     from sg_resnets.paths import known_recipes, recipes_path
-    from sg_resnets.recipe_checks import check_recipe
+    from sg_resnets.recipe import prepare
     from sg_resnets.zoo import refuse_unknown_model
 
     class RecipeError(SgResnetsError, CompactHydraException):
@@ -33,7 +33,7 @@ def repair() -> None:
     def in_one_line(original):
         def run(cls, cfg, *args, **kwargs):
             try:
-                check_recipe(cfg)
+                prepare(cfg)
                 return original(cls, cfg, *args, **kwargs)
             except OmegaConfBaseException as error:
                 missing = re.search(r"Missing mandatory value: (\S+)", str(error))

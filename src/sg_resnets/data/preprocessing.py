@@ -10,14 +10,20 @@ from sg_resnets.errors import SgResnetsError
 
 
 def preprocessing_params(
-    class_names: Sequence[str], *, resize: int, size: int, mean: Sequence[float], std: Sequence[float]
+    class_names: Sequence[str],
+    *,
+    resize: int,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    interpolation: str = "bilinear",
 ) -> dict:
     """The steps from an RGB uint8 image (H, W, 3) of any size to the network's input (C, size, size), C = len(mean).
 
     The shorter side becomes `resize`, then the centre (size, size) is cut out; with one channel, colour becomes grey.
     The dict is new at every call, because the host replaces the descriptions inside it by live objects.
     """
-    steps: list[dict] = [{"ResizeCenterCrop": {"resize": resize, "size": size}}]
+    steps: list[dict] = [{"ResizeCenterCrop": {"resize": resize, "size": size, "interpolation": interpolation}}]
     if len(mean) == 1:
         steps.append({"ToGrayscale": {}})
     steps += [

@@ -34,12 +34,14 @@ class ResizeCenterCrop(ClassificationProcess):
     CenterCrop(28) keeps a single row. Of the sides from 20 to 1,200 one in twelve is cut short like that.
     """
 
-    def __init__(self, resize: int, size: int):
-        self.resize, self.size = resize, size
+    def __init__(self, resize: int, size: int, interpolation: str = "bilinear"):
+        self.resize, self.size, self.interpolation = resize, size, F.InterpolationMode(interpolation)
 
     def preprocess_image(self, image: np.ndarray) -> tuple[np.ndarray, None]:
         """RGB uint8 (H, W, 3) to (size, size, 3)."""
-        return np.asarray(F.center_crop(F.resize(Image.fromarray(image), [self.resize]), [self.size])), None
+        return np.asarray(
+            F.center_crop(F.resize(Image.fromarray(image), [self.resize], self.interpolation), [self.size])
+        ), None
 
     def get_equivalent_photometric_module(self) -> None:
         return None

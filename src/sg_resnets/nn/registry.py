@@ -14,10 +14,12 @@ class Registry(dict[str, Any]):
         self.kind = kind
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """A decorator that adds a part under `name`; a name that is taken by another part is refused."""
+        """A decorator that adds a part under `name`; a name that is taken by another part is refused. The same part
+        defined once more, as a notebook's cell does, takes its own place."""
 
         def add(part: Any) -> Any:
-            if self.get(name, part) is not part:
+            taken = self.get(name, part)
+            if (taken.__module__, taken.__qualname__) != (part.__module__, part.__qualname__):
                 raise SgResnetsError(
                     f"the {self.kind} '{name}' exists already ({self[name].__module__}): choose another name"
                 )

@@ -4,16 +4,17 @@ He et al., 'Deep Residual Learning for Image Recognition' (2015), table 1 and se
 torchvision's: `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.downsample.0`, `fc`.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from sg_resnets.config import ResNetConfig
+from sg_resnets.config import ORDERS, ResNetConfig
 from sg_resnets.errors import SgResnetsError
 from sg_resnets.nn.blocks import BLOCKS, ResidualBlock
-from sg_resnets.nn.shortcuts import SHORTCUTS
+from sg_resnets.nn.layers import ScalarBias, activation, norm
 from sg_resnets.nn.stems import STEMS
 
 
@@ -39,34 +40,43 @@ class ResNet(nn.Module):
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         self.config = config
-        stem = STEMS[config.stem](config.in_channels, config.widths[0])
-        self._stem_names = [name for name, _ in stem]
-        for name, module in stem:
-            self.add_module(name, module)
-        self._stage_names = [f"layer{i + 1}" for i in range(len(config.depths))]
-        for name, stage in zip(self._stage_names, self._make_stages(), strict=True):
-            self.add_module(name, stage)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        stem = STEMS[config.stem](config)
+        stages = self._make_stages(pooled=stem[-1][0] != "conv1")
         self._features = config.widths[-1] * BLOCKS[config.block].expansion
+        end = {"bn": norm(config, self._features), "relu": activation(config)}
+        body = [
+            *stem,
+            *((f"layer{i}", stage) for i, stage in enumerate(stages, 1)),
+            *((f"{name}_end", end[name]) for name in ORDERS[config.order].end.split()),
+        ]
+        self._body = [name for name, _ in body]
+        for name, module in body:
+            self.add_module(name, module)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        if config.scaling == "fixup":
+            self.avgpool = nn.Sequential(self.avgpool, ScalarBias())
         self.fc = nn.Linear(self._features, config.num_classes)
         self._initialise()
 
-    def _make_stages(self) -> list[nn.Sequential]:
+    def _make_stages(self, pooled: bool) -> list[nn.Sequential]:
         config = self.config
-        make_block, make_shortcut = BLOCKS[config.block], SHORTCUTS[config.shortcut]
-        # Block l of L drops its branch with probability l / L * drop_path (Huang et al. 2016, equation 4).
+        make_block = BLOCKS[config.block]
         count = sum(config.depths)
-        rates = iter([config.drop_path * block / count for block in range(1, count + 1)])
-        stages, in_channels = [], config.widths[0]
-        for i, (depth, channels) in enumerate(zip(config.depths, config.widths, strict=True)):
+        stages: list[nn.Sequential] = []
+        index, in_channels = 0, config.stem_width or config.widths[0]
+        for depth, channels in zip(config.depths, config.widths, strict=True):
             blocks = []
             for j in range(depth):
-                stride = 2 if i > 0 and j == 0 else 1
+                index += 1
+                stride = 2 if stages and j == 0 else 1
                 out_channels = channels * make_block.expansion
                 block = make_block(in_channels, channels, stride, config)
-                block.downsample = make_shortcut(in_channels, out_channels, stride)
-                rate = next(rates)
-                block.drop_path = StochasticDepth(rate, "row") if rate else nn.Identity()
+                # He et al. 2016, appendix: a first unit that follows a stand-alone convolution, and in the authors'
+                # code a unit that changes the shape, activates before it splits.
+                shared = stride > 1 or in_channels != out_channels or (index == 1 and not pooled)
+                block.complete(config, in_channels, out_channels, stride, shared)
+                if config.drop_path:  # l / L * p_L (Huang et al. 2016, equation 4)
+                    block.drop_path = StochasticDepth(config.drop_path * index / count, "row")
                 blocks.append(block)
                 in_channels = out_channels
             stages.append(nn.Sequential(*blocks))
@@ -80,13 +90,28 @@ class ResNet(nn.Module):
         if self.config.zero_init_residual:
             for block in self.blocks():
                 block.zero_init_last()
+        if self.config.scaling == "fixup":
+            self._initialise_fixup()
+
+    @torch.no_grad()
+    def _initialise_fixup(self) -> None:
+        """Zhang et al. 2019, section 3, rules 1 and 2: classifier and last layer of each branch start at zero, the
+        other m - 1 of its m layers are scaled by L^(-1 / (2m - 2)), L the number of blocks."""
+        blocks = self.blocks()
+        for block in blocks:
+            *others, last = block.branch_convolutions()
+            for layer in others:
+                layer.weight *= len(blocks) ** (-1 / (2 * len(others)))
+            last.weight.zero_()
+        for parameter in self.fc.parameters():
+            parameter.zero_()
 
     def blocks(self) -> list[ResidualBlock]:
         """All residual blocks, from input to output."""
         return [module for module in self.modules() if isinstance(module, ResidualBlock)]
 
     def forward(self, x: Tensor) -> Tensor:
-        for name in self._stem_names + self._stage_names:
+        for name in self._body:
             x = getattr(self, name)(x)
         return self.fc(self.avgpool(x).flatten(1))
 
@@ -114,26 +139,24 @@ class ResNet(nn.Module):
 
     def get_input_channels(self) -> int:
         """Channels of the images that the network takes."""
-        return self._first_convolution().in_channels
+        return self._first_convolution()[1].in_channels
 
-    def _first_convolution(self) -> nn.Conv2d:
-        convolution = self.get_submodule(self._stem_names[0])
-        assert isinstance(convolution, nn.Conv2d), "a stem's first module is a convolution"
-        return convolution
+    def _first_convolution(self) -> tuple[str, nn.Conv2d]:
+        return next((name, module) for name, module in self.named_modules() if isinstance(module, nn.Conv2d))
 
     def replace_input_channels(
         self, in_channels: int, compute_new_weights_fn: Callable[[nn.Conv2d, int], nn.Conv2d] | None = None
     ) -> None:
         """Make the first convolution take `in_channels` so that an image whose channels are equal gives the same
         response as before: more channels share the kernels of the old ones, fewer sum them."""
-        old = self._first_convolution()
+        name, old = self._first_convolution()
         if compute_new_weights_fn is not None:
             new = compute_new_weights_fn(old, in_channels)
         else:
-            size, stride, padding = old.kernel_size, old.stride, old.padding
-            new = nn.Conv2d(in_channels, old.out_channels, size, stride, padding, bias=False)  # type: ignore[arg-type]
+            new = copy.deepcopy(old)
+            new.in_channels = in_channels
             new.weight = nn.Parameter(_spread_over_channels(old.weight.detach(), in_channels))
-        setattr(self, self._stem_names[0], new)
+        self.set_submodule(name, new)
 
     def get_finetune_lr_dict(self, lr: float) -> dict[str, float]:
         """Learning rates for the host's `finetune: True`: the classifier learns, the body is frozen."""

@@ -1,26 +1,80 @@
 """Stems: the layers before the first stage, as (name, module) pairs, so that the keys are torchvision's.
 
-A stem is made by `make(in_channels, channels) -> list[tuple[str, nn.Module]]`; the first pair is the first convolution.
+A stem is made by `make(config) -> list[tuple[str, nn.Module]]`; its first convolution takes the image. Before
+pre-activation blocks it has no batch-norm and activation at its end: the first block has them. Add one with
+`@register_stem("name")`.
 """
 
 from torch import nn
 
+from sg_resnets.config import ResNetConfig
+from sg_resnets.nn.layers import activation, conv, halve, norm
 from sg_resnets.nn.registry import Registry
 
 STEMS = Registry("stem")
 register_stem = STEMS.register
+Stem = list[tuple[str, nn.Module]]
+
+
+def _width(config: ResNetConfig) -> int:
+    return config.stem_width or config.widths[0]
+
+
+def _activated(config: ResNetConfig, convolution: nn.Module) -> Stem:
+    if config.order == "full_preact":
+        return [("conv1", convolution)]
+    return [("conv1", convolution), ("bn1", norm(config, _width(config))), ("relu", activation(config))]
+
+
+def _max_pool(config: ResNetConfig) -> Stem:
+    if config.subsample == "blur":
+        return [("maxpool", nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), halve(config, _width(config))))]
+    return [("maxpool", nn.MaxPool2d(3, stride=2, padding=1))]
+
+
+def _three_convolutions(config: ResNetConfig, first: int, second: int) -> nn.Sequential:
+    return nn.Sequential(
+        conv(config, config.in_channels, first, 3, stride=2),
+        norm(config, first),
+        activation(config),
+        conv(config, first, second, 3),
+        norm(config, second),
+        activation(config),
+        conv(config, second, _width(config), 3),
+    )
 
 
 @register_stem("cifar")
-def cifar(in_channels: int, channels: int) -> list[tuple[str, nn.Module]]:
+def cifar(config: ResNetConfig) -> Stem:
     """One 3x3 convolution at full resolution (He et al. 2015, section 4.2)."""
-    conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-    return [("conv1", conv), ("bn1", nn.BatchNorm2d(channels)), ("relu", nn.ReLU(inplace=True))]
+    return _activated(config, conv(config, config.in_channels, _width(config), 3))
 
 
 @register_stem("imagenet")
-def imagenet(in_channels: int, channels: int) -> list[tuple[str, nn.Module]]:
+def imagenet(config: ResNetConfig) -> Stem:
     """7x7 of stride 2, then 3x3 max-pooling of stride 2 (He et al. 2015, table 1)."""
-    conv = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
-    pool = nn.MaxPool2d(3, stride=2, padding=1)
-    return [("conv1", conv), ("bn1", nn.BatchNorm2d(channels)), ("relu", nn.ReLU(inplace=True)), ("maxpool", pool)]
+    return _activated(config, conv(config, config.in_channels, _width(config), 7, stride=2)) + _max_pool(config)
+
+
+@register_stem("deep")
+def deep(config: ResNetConfig) -> Stem:
+    """Three 3x3 convolutions in the place of the 7x7, the first two of half the width: ResNet-C (He et al., 'Bag of
+    Tricks', 2018, figure 2b); with stem_width=128 ResNet-S (64, 64, 128)."""
+    half = _width(config) // 2
+    return _activated(config, _three_convolutions(config, half, half)) + _max_pool(config)
+
+
+@register_stem("tiered")
+def tiered(config: ResNetConfig) -> Stem:
+    """The deep stem with 24, 32, 64 channels: timm's ResNet-T."""
+    width = _width(config)
+    return _activated(config, _three_convolutions(config, 3 * width // 8, width // 2)) + _max_pool(config)
+
+
+@register_stem("rs")
+def rs(config: ResNetConfig) -> Stem:
+    """The deep stem, and a 3x3 convolution of stride 2 in the place of the max-pooling (Bello et al., 'Revisiting
+    ResNets', 2021, section 4.2)."""
+    half, width = _width(config) // 2, _width(config)
+    pool = nn.Sequential(conv(config, width, width, 3, stride=2), norm(config, width), activation(config))
+    return [*_activated(config, _three_convolutions(config, half, half)), ("maxpool", pool)]

@@ -1,6 +1,10 @@
-"""Values of a recipe that cannot be meant, refused before anything is built or written."""
+"""What happens to a recipe before anything is built or written: values that cannot be meant are refused, and the user's
+modules that it names (`plugins: [my_module]`) are imported, so that their blocks are registered."""
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -29,11 +33,39 @@ _CHECKS = (
 )
 
 
-def check_recipe(cfg: Any) -> None:
-    """Raise SgResnetsError for a value that its key does not take; an absent or null key is left alone."""
+def prepare(cfg: Any) -> None:
+    """Check the recipe's values, then import its plugins; an absent or null key is left alone.
+
+    Raises:
+        SgResnetsError: a value that its key does not take, or a plugin that cannot be found.
+    """
     recipe = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(cfg)
     for shortcut, key, allowed, words in _CHECKS:
         for name in filter(None, (shortcut, key)):
             value = OmegaConf.select(recipe, name, throw_on_missing=False)
             if value is not None and not allowed(value):
                 raise SgResnetsError(f"{name}={value}: must be {words}")
+    plugins = OmegaConf.select(recipe, "plugins")
+    if isinstance(plugins, str):
+        raise SgResnetsError(f"plugins={plugins}: must be a list of modules, such as plugins=[{plugins}]")
+    import_plugins(plugins or ())
+
+
+def import_plugins(modules: Iterable[str]) -> None:
+    """Import modules of the user's from the current folder or from what is installed.
+
+    Raises:
+        SgResnetsError: there is no such module.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    for module in modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module.partition(".")[0] and error.name != module:
+                raise
+            raise SgResnetsError(
+                f"plugins: there is no module '{module}': it is neither in {here}, nor installed"
+            ) from None
