@@ -44,6 +44,64 @@ def test_models_shows_exact_figures_and_filters(command):
     assert row[1:4] == ["25,557,032", "4.089", "224x224x3"] and "cifar" not in out
 
 
+def test_summary_prints_shapes_figures_and_receptive_fields(command):
+    code, out, _ = command("summary", "resnet50_v1")
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert code == 0 and lines["layer4.2"][1:] == ["Bottleneck", "2048x7x7", "4,462,592", "218,365,952", "483"]
+    assert lines["in"][2] == "25,557,032" and "Pretrained weights: none" in out
+    assert int(lines["in"][3].replace(",", "")) == pytest.approx(ZOO["resnet50_v1"].macs, rel=1e-3)
+    _, out, _ = command("summary", "custom_resnet", "depth=11", "block=bottleneck", "attention=cbam", "--size", "64")
+    assert "64x64 image" in out and "256x16x16" in out
+
+
+@pytest.mark.parametrize("block, depth", [("basic", 8), ("bottleneck", 11), ("res2net", 11), ("sk_bottleneck", 11)])
+def test_the_receptive_field_is_what_a_pixel_of_the_last_map_really_sees(block, depth):
+    """Against the gradient of one pixel, with positive weights so that nothing cancels."""
+    from sg_resnets.diagnostics.summary import summarise
+    from sg_resnets.nn import ResNet
+
+    splits = {"splits": 4} if block == "res2net" else {}
+    config = ZOO["resnet20_cifar"].config.override(block=block, depth=depth, widths=[8, 16, 32], **splits)
+    network, side = ResNet(config).eval(), 96
+    for parameter in network.parameters():
+        parameter.data.abs_()
+    images = torch.rand(1, 3, side, side, requires_grad=True)
+    body = network.layer3(network.layer2(network.layer1(network.relu(network.bn1(network.conv1(images))))))
+    middle = body.shape[-1] // 2
+    body[0, :, middle, middle].sum().backward()
+    rows = images.grad[0].abs().sum((0, 2)).nonzero().flatten()
+    seen = (rows.max() - rows.min() + 1).item()
+    stated = summarise(config, side)[-3].receptive_field
+    if block == "sk_bottleneck":  # its weights see the whole map; what its kernels see is left
+        assert seen == side and stated == 3 + 4 + 4 + 8
+    else:
+        assert seen == stated
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["resnet50_v1d"],
+        ["plain20_cifar"],
+        ["preact_resnet20_cifar"],
+        ["res2net50_26w_4s"],
+        ["skresnet18"],
+        ["custom_resnet", "addition=exclusive_gate", "depth=8", "scaling=layerscale", "order=bn_after_addition"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_draw_makes_a_picture_of_the_network_and_its_blocks(command, tmp_path, args):
+    for suffix in (".png", ".svg"):
+        path = tmp_path / f"net{suffix}"
+        assert command("draw", *args, "--output", path)[:2] == (0, f"{path}\n")
+    words = path.read_text()
+    assert all(f"<!-- {word} -->" in words for word in ("image", "stem", "avgpool, fc", "x", "y")), words[:500]
+    assert ("<!-- identity -->" in words) is ("plain" not in args[0])
+    assert ("<!-- + -->" in words) is (args[0] not in ("plain20_cifar", "custom_resnet"))
+    with Image.open(tmp_path / "net.png") as picture:
+        assert min(picture.size) > 500
+
+
 def test_evaluate_prints_a_table_for_a_run_an_experiment_and_a_checkpoint_that_left_its_folder(
     command, train, tmp_path
 ):
@@ -133,6 +191,13 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
         (["evaluate", "missing"], ["there is no missing", "give a checkpoint, a run's folder"]),
         (["resume", "{run}"], ["is finished (1 epochs of 1)", "epochs=2"]),
         (["resume", "{run}", "architecture=resnet56_cifar"], ["goes on with its own network"]),
+        (["summary", "resnet21_cifar"], ["unknown model 'resnet21_cifar'", "nearest: 20 and 26"]),
+        (["summary", "resnet20_cifar", "depth"], ["'depth' is no arch_param: write key=value"]),
+        (["summary", "resnet20_cifar", "deph=8"], ["arch_params has no 'deph'", "did you mean depth"]),
+        (["summary", "resnetblur18_v1b", "--size", "8"], ["size=8: too small an image"]),
+        (["draw", "resnet20_cifar", "--output", "net.jpg"], ["give a file that ends in .png, .svg or .pdf"]),
+        (["draw", "resnet20_cifar", "--output", "{root}/none/net.png"], ["there is no folder"]),
+        (["draw", "resnet20_cifar", "--plugin", "none"], ["there is no module 'none'"]),
         (["models", "--filter", "vgg"], ["no model's name contains 'vgg'"]),
         (["evaluate", "{run}/ckpt_none.pth"], ["there is no", "ckpt_none.pth"]),
         (["evaluate", "{root}"], ["no run with ckpt_best.pth", "holds fashion_mnist_mini_resnet20_cifar"]),

@@ -1,5 +1,6 @@
 """The recipes: short, honest, unlike the host's in name, and with the papers' numbers."""
 
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 from sg_resnets.paths import our_recipes, recipes_path
 
 NAMES = [path.stem for path in our_recipes()]
+ROOT = Path(__file__).parents[1]
 HOSTS = Path(find_spec("super_gradients").origin).parent / "recipes"
 # What a recipe leaves to the user (`???`).
 GIVEN = {"image_folder_resnet18": ["dataset_params.train_dataset_params.root=x", "arch_params.num_classes=7"]}
@@ -112,16 +114,86 @@ def test_transfer_to_other_classes_and_channels_through_the_hosts_factory(train,
     assert network.fc.out_features == 7 and network.get_input_channels() == 3
 
 
-def test_resnet_custom_builds_any_combination_from_arch_params(train):
+def test_custom_resnet_builds_any_combination_from_arch_params(train):
     network, run = train(
-        "architecture=resnet_custom",
+        "architecture=custom_resnet",
         "++arch_params.depth=11",
         "+arch_params.block=bottleneck",
-        "+arch_params.shortcut=C",
-        "+arch_params.stride_in=1x1",
+        "+arch_params.shortcut=D",
+        "+arch_params.attention=se",
+        "+arch_params.order=relu_before_addition",
         "+arch_params.zero_init_residual=True",
     )
     assert len(network.blocks()) == 3 and network.fc.in_features == 64 and (run / "ckpt_best.pth").is_file()
+    assert network.layer1[0].se.fc1.out_channels == 8 and network.layer2[0].downsample[0].kernel_size == 2
+
+
+def test_the_hosts_own_custom_resnet_is_still_there(host):
+    from super_gradients.training import models
+    from super_gradients.training.models.classification_models.resnet import CustomizedResnet
+
+    network = models.get("custom_resnet", num_classes=5, arch_params={"structure": [1, 1, 1, 1], "width_mult": 0.25})
+    assert isinstance(network, CustomizedResnet)
+
+
+@pytest.fixture
+def example(tmp_path):
+    """The README's example of a user's block, as the module that the README names; (code, command)."""
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("### Your own block") :]
+    code = section[section.index("```python\n") + 10 :]
+    code = code[: code.index("```")]
+    command = next(
+        line.strip() for line in section.splitlines() if line.strip().startswith("python -m super_gradients")
+    )
+    (tmp_path / "my_blocks.py").write_text(code)
+    return code, command
+
+
+def test_the_readmes_block_trains_from_yaml_and_its_checkpoint_asks_for_it(
+    example, run_python, sg_resnets_command, tmp_path
+):
+    code, command = example
+    assert code.count("\n") <= 20
+    small = ["epochs=1", "+arch_params.depth=8", "+dataset_params.train_dataset_params.max_samples=256"]
+    done = run_python(*shlex.split(command)[1:], *small, "ckpt_root_dir=.", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (best,) = tmp_path.glob("*/RUN_*/ckpt_best.pth")
+    refused = sg_resnets_command("evaluate", best, cwd=tmp_path)
+    assert refused.returncode == 1 and refused.stderr.strip().endswith("--plugin my_blocks")
+    done = sg_resnets_command("evaluate", best, "--plugin", "my_blocks", cwd=tmp_path)
+    assert done.returncode == 0 and "test Accuracy" in done.stdout
+    done = sg_resnets_command("summary", "custom_resnet", "block=squared", "--plugin", "my_blocks", cwd=tmp_path)
+    assert done.returncode == 0 and "layer3" in done.stdout
+
+
+def test_a_checkpoint_runs_no_module_unasked(train, host, tmp_path, monkeypatch):
+    """A checkpoint is data: the modules that its recipe names are not imported because it names them."""
+    import torch
+
+    from sg_resnets.errors import SgResnetsError
+    from sg_resnets.runs import evaluate_checkpoint, predict_images
+
+    monkeypatch.chdir(tmp_path)
+    Path("theirs.py").write_text("raise SystemExit('ran')")
+    _, run = train()
+    state = torch.load(run / "ckpt_best.pth")
+    torch.save({**state, "recipe": {**state["recipe"], "plugins": ["theirs"]}}, "sent.pth")
+    for use in (evaluate_checkpoint, lambda path, plugins: predict_images(path, [], plugins)):
+        with pytest.raises(SgResnetsError, match="not imported unasked: add --plugin theirs"):
+            list(use(Path("sent.pth"), []))
+
+
+@pytest.mark.parametrize(
+    "plugins, words",
+    [
+        ("[no_such_module]", "there is no module 'no_such_module'"),
+        ("my_blocks", "must be a list of modules, such as plugins=.my_blocks."),
+    ],
+)
+def test_a_wrong_plugin_is_one_line(train, plugins, words):
+    with pytest.raises(ValueError, match=words):
+        train(f"plugins={plugins}")
 
 
 def test_channels_last_is_a_key_of_every_recipe_and_changes_no_figure(train):

@@ -126,9 +126,9 @@ ZOO: dict[str, ZooRow] = {
     "skipinit_resnet110_cifar": _cifar(
         110, 1_723_968, 252.89, "De & Smith 2020, section 4", scaling="skipinit", **_UNNORMED
     ),
-    "fixup_resnet56_cifar": _cifar(56, 849_065, 125.49, "Zhang et al. 2019, section 3", scaling="fixup", **_UNNORMED),
+    "fixup_resnet56_cifar": _cifar(56, 849_092, 125.49, "Zhang et al. 2019, section 3", scaling="fixup", **_UNNORMED),
     "fixup_resnet110_cifar": _cifar(
-        110, 1_720_085, 252.89, "Zhang et al. 2019, section 3", scaling="fixup", **_UNNORMED
+        110, 1_720_139, 252.89, "Zhang et al. 2019, section 3", scaling="fixup", **_UNNORMED
     ),
     "resnet8x4_cifar": _cifar(8, 1_210_410, 177.05, "Tian et al. 2020, appendix", **_WIDE_KD),
     "resnet32x4_cifar": _cifar(32, 7_410_730, 1083.0, "Tian et al. 2020, appendix", **_WIDE_KD),

@@ -8,6 +8,7 @@ To add one, subclass `ResidualBlock`, build the branch in `__init__`, return F(x
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sg_resnets.config import ORDERS, ResNetConfig
@@ -67,6 +68,8 @@ class ResidualBlock(nn.Module):
             if "bn" in names:
                 before = names.index("bn") < names.index("conv")
                 self.add_module(f"bn{k}", norm(config, layer.in_channels if before else layer.out_channels))
+            if config.scaling == "fixup" and k == len(layers):
+                layer.multiplier = nn.Parameter(torch.ones(1))
             if config.dropout and k > 1:
                 self.dropout = nn.Dropout(config.dropout)
                 names.insert(names.index("conv"), "dropout")
