@@ -170,6 +170,24 @@ def predict(
 
 
 @app.command()
+def experiment(
+    name: Annotated[
+        str, typer.Argument(help="degradation, gradients, shattered, identity, lesion, landscape, shortcuts")
+    ],
+    budget: Annotated[float, typer.Option(help="Minutes to spend: more seeds, or a finer picture.")] = 3.0,
+    folder: Annotated[Path, typer.Option(help="Where the picture, the table and the paragraph go.")] = Path(
+        "experiments"
+    ),
+) -> None:
+    """Run one of the course's experiments end to end, and say what it showed."""
+    from sg_resnets.diagnostics.experiments import run_experiment
+
+    finding = run_experiment(name, budget, folder / name)
+    print(finding.paragraph)
+    print(f"Picture, table and text: {folder / name}")
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, which repairs are active, what can train here; exit code 1 if nothing can."""
     from sg_resnets.doctor import examine

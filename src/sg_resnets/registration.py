@@ -10,7 +10,7 @@ from super_gradients.training.utils import HpmStruct
 
 from sg_resnets import data
 from sg_resnets.config import ResNetConfig
-from sg_resnets.diagnostics.callbacks import TrainingCurves
+from sg_resnets.diagnostics.callbacks import ActivationStatistics, GradientFlow, TrainingCurves
 from sg_resnets.nn import ResNet
 from sg_resnets.training import extend_trainer
 from sg_resnets.weights import extend_model_factory
@@ -51,7 +51,8 @@ def register() -> None:
     for name, row in ZOO.items():
         register_model(name)(type(name, (RegisteredResNet,), {"row": row.config, "__module__": __name__}))
     ARCHITECTURES[CUSTOM] = CustomResNet
-    register_callback("TrainingCurves")(TrainingCurves)
+    for callback in (TrainingCurves, GradientFlow, ActivationStatistics):
+        register_callback(callback.__name__)(callback)
     data.register()
     extend_trainer()
     extend_model_factory()

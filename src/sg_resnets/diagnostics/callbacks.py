@@ -5,10 +5,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from super_gradients.training.metrics.metric_utils import get_metrics_titles
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
 
-from sg_resnets.diagnostics.curves import EpochRecord, draw_curves, read_curves, write_curves
+from sg_resnets.diagnostics.curves import (
+    TEST_COLOUR,
+    TRAIN_COLOUR,
+    EpochRecord,
+    draw_curves,
+    read_curves,
+    write_curves,
+    write_rows,
+)
+from sg_resnets.diagnostics.gradient_flow import BlockGradient, block_weights, draw_gradient_flow, first_to_last
+from sg_resnets.nn import ResidualBlock
 
 
 class TrainingCurves(Callback):
@@ -72,3 +83,106 @@ def _peak_memory_mib() -> float:
         return psutil.Process().memory_info().peak_wset / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+class GradientFlow(Callback):
+    """Writes `gradient_flow.csv` and `.png`: the gradient of each block in the first batch of each epoch."""
+
+    def __init__(self) -> None:
+        self.flows: dict[str, list[BlockGradient]] = {}
+        self.wanted = False
+
+    def on_train_loader_start(self, context: PhaseContext) -> None:
+        self.wanted = not context.ddp_silent_mode
+
+    def on_train_batch_gradient_step_start(self, context: PhaseContext) -> None:
+        if not self.wanted:
+            return
+        self.wanted = False
+        blocks = block_weights(context.net)
+        norms = [
+            torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+            for weights in blocks.values()
+        ]
+        values = torch.stack(norms).tolist()
+        flow = [BlockGradient(name, value) for name, value in zip(blocks, values, strict=True)]
+        self.flows[f"epoch {context.epoch + 1}"] = flow
+
+    def on_training_end(self, context: PhaseContext) -> None:
+        if context.ddp_silent_mode or not self.flows:
+            return
+        rows = [{"epoch": e, "block": b.name, "norm": b.weights} for e, flow in self.flows.items() for b in flow]
+        first, *_, last = self.flows.values() if len(self.flows) > 1 else [*self.flows.values()] * 2
+        title = (
+            f"First block's gradient over the last's: {first_to_last(first):.2g}, at the end {first_to_last(last):.2g}"
+        )
+        shown = dict(list(self.flows.items())[:: max(1, len(self.flows) // 6)])
+        _save(context, "gradient_flow", rows, draw_gradient_flow(shown, title))
+
+
+class ActivationStatistics(Callback):
+    """Writes `activations.csv` and `.png`: mean, standard deviation and share of zeros of each block's output in the
+    first batch of each epoch."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.handles: list[Any] = []
+        self.seen: list[tuple[str, torch.Tensor]] = []
+
+    def on_train_loader_start(self, context: PhaseContext) -> None:
+        if context.ddp_silent_mode:
+            return
+
+        def watch(name: str) -> Any:
+            def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
+                y = output.detach()
+                self.seen.append((name, torch.stack([y.mean(), y.std(), (y == 0).to(y.dtype).mean()])))
+
+            return hook
+
+        for name, module in context.net.named_modules():
+            if isinstance(module, ResidualBlock):
+                self.handles.append(module.register_forward_hook(watch(name)))
+
+    def on_train_batch_loss_end(self, context: PhaseContext) -> None:
+        if not self.handles:
+            return
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+        values = torch.stack([figures for _, figures in self.seen]).float().tolist()
+        for (name, _), (mean, deviation, zeros) in zip(self.seen, values, strict=True):
+            self.rows.append(
+                {"epoch": context.epoch + 1, "block": name, "mean": mean, "deviation": deviation, "zeros": zeros}
+            )
+        self.seen = []
+
+    def on_training_end(self, context: PhaseContext) -> None:
+        if self.rows:
+            _save(context, "activations", self.rows, draw_activations(self.rows))
+
+
+def draw_activations(rows: list[dict[str, Any]]) -> Any:
+    """A matplotlib figure: deviation and share of zeros by block, in the first epoch and the last."""
+    from matplotlib.figure import Figure
+
+    first, last = rows[0]["epoch"], rows[-1]["epoch"]
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure.suptitle(f"Outputs of the blocks, epoch {first} and {last}")
+    for axes, key, label in zip(
+        figure.subplots(1, 2), ("deviation", "zeros"), ("standard deviation", "share of zeros"), strict=True
+    ):
+        for epoch, colour in ((first, TRAIN_COLOUR), (last, TEST_COLOUR)):
+            values = [row[key] for row in rows if row["epoch"] == epoch]
+            axes.plot(range(1, len(values) + 1), values, color=colour, marker=".", label=f"epoch {epoch}")
+        axes.set(xlabel="block (1 is nearest the image)", ylabel=label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def _save(context: PhaseContext, name: str, rows: list[dict[str, Any]], figure: Any) -> None:
+    folder = Path(context.ckpt_dir)
+    write_rows(rows, folder / f"{name}.csv")
+    figure.savefig(folder / f"{name}.png", dpi=150)
+    context.sg_logger.add_figure(name, figure, global_step=context.epoch or 0)

@@ -8,6 +8,7 @@ import csv
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 # Okabe and Ito's palette, told apart by the colour-blind.
 TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
@@ -39,12 +40,17 @@ def read_curves(path: str | Path) -> list[EpochRecord]:
 
 def write_curves(records: list[EpochRecord], path: str | Path) -> None:
     """Write `records` as CSV, whole or not at all."""
+    write_rows([asdict(record) for record in records], path)
+
+
+def write_rows(rows: list[dict[str, Any]], path: str | Path) -> None:
+    """Write dicts of the same keys as CSV, whole or not at all."""
     from sg_resnets.compat.atomic_checkpoints import whole_file
 
     with whole_file(path) as beside, open(beside, "w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
-        writer.writerows(asdict(record) for record in records)
+        writer.writerows(rows)
 
 
 def draw_curves(records: list[EpochRecord], title: str):

@@ -1,0 +1,418 @@
+"""The course's experiments, each run end to end: train what it needs, measure, draw, and say what this run showed.
+
+An experiment writes `<name>.png`, `<name>.csv` and `<name>.md` into its folder. Networks are trained by the host's
+Trainer, by default with the recipe `course_fashion_mnist_14px`. What a budget of minutes buys is more seeds, or a finer
+picture; one seed is always finished.
+"""
+
+import contextlib
+import functools
+import logging
+import multiprocessing
+import os
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import open_dict
+from torch import Tensor, nn
+
+from sg_resnets.config import ResNetConfig
+from sg_resnets.data import in_memory
+from sg_resnets.diagnostics import degradation, gradient_flow, identity, landscape, lesion, shattered
+from sg_resnets.diagnostics.curves import EpochRecord, read_curves, write_rows
+from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.nn import ResNet
+from sg_resnets.zoo import ZOO
+
+
+@dataclass(frozen=True)
+class World:
+    """What an experiment is run on: a recipe, what it changes in its networks, its data and its epochs."""
+
+    recipe: str
+    arch_params: dict[str, Any]
+    dataset: str
+    size: int | None
+    samples: int | None
+    epochs: int
+
+
+COURSE = World(
+    "course_fashion_mnist_14px", {"in_channels": 1, "widths": [8, 16, 32]}, "fashion_mnist_mini", 14, 6000, 5
+)
+PAPER = World("cifar10_resnet20", {}, "cifar10", None, None, 164)
+
+
+@dataclass
+class Budget:
+    """Minutes that may be spent; `allows` asks whether as long again as the last step took is left."""
+
+    minutes: float
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return 60 * self.minutes - (time.monotonic() - self.began)
+
+    def seeds(self, most: int) -> Iterator[int]:
+        """0, 1, ...: the first always, each further one if there is time for what the last one took."""
+        for seed in range(most):
+            before = time.monotonic()
+            yield seed
+            if self.left < time.monotonic() - before:
+                return
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an experiment showed: `claim` as the course states it, whether this run `supports` it, the figures, a table,
+    the picture."""
+
+    claim: str
+    supports: bool
+    figures: str
+    rows: list[dict[str, Any]]
+    picture: Any
+
+    @property
+    def paragraph(self) -> str:
+        verdict = "This run supports it." if self.supports else "This run does not support it."
+        return f"Claim: {self.claim}\n{self.figures}\n{verdict}"
+
+
+def fresh(architecture: str, seed: int = 0, world: World = COURSE, **arch_params: Any) -> ResNet:
+    """An untrained network; the seed says which."""
+    torch.manual_seed(seed)
+    return ResNet(ZOO[architecture].config.override(**{**world.arch_params, **arch_params}))
+
+
+def images_of(world: World, train: bool = False, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """(images (N, C, S, S), labels (N,)), not augmented: the first `count` of the training or of the test data."""
+    samples = count or (world.samples if train else None)
+    data = in_memory(world.dataset, train=train, size=world.size, max_samples=samples)
+    return data.__getitems__(range(len(data)))
+
+
+class Job(NamedTuple):
+    """One run of a world's recipe; `epochs` None: as many as are the world's; `overrides` are Hydra's."""
+
+    architecture: str
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+    epochs: int | None = None
+    world: World = COURSE
+
+
+class Trained(NamedTuple):
+    """The network with the weights of the last epoch, and the figures of each epoch."""
+
+    network: ResNet
+    records: list[EpochRecord]
+
+
+def train_all(jobs: Sequence[Job], folder: Path) -> list[Trained]:
+    """Train each job with the host's Trainer, as many at once as there are cores, one thread each: small networks do
+    not fill more. The runs go to folders in `folder`."""
+    done = _workers().map(_train, jobs, [str(Path(folder).absolute())] * len(jobs))
+    trained = []
+    for config, state, records in done:
+        network = ResNet(config)
+        network.load_state_dict(state)
+        trained.append(Trained(network, records))
+    return trained
+
+
+@functools.cache
+def _workers() -> ProcessPoolExecutor:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+
+
+def _train(job: Job, folder: str) -> tuple[ResNetConfig, dict[str, Tensor], list[EpochRecord]]:
+    from super_gradients import Trainer, init_trainer
+    from super_gradients.common.environment.cfg_utils import load_recipe
+
+    init_trainer()
+    overrides = [f"architecture={job.architecture}", f"training_hyperparams.seed={job.seed}"]
+    overrides.append(f"epochs={job.epochs or job.world.epochs}")
+    logging.disable(logging.WARNING)
+    try:
+        cfg = load_recipe(job.world.recipe, overrides=[*overrides, *job.overrides])
+        with open_dict(cfg):
+            cfg.ckpt_root_dir, cfg.experiment_name = (
+                folder,
+                "_".join(re.findall(r"[\w.]+", " ".join([*overrides[:2], *job.overrides]))),
+            )
+            cfg.training_hyperparams.silent_mode = True
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            network, _ = Trainer.train_from_config(cfg)
+    finally:
+        logging.disable(logging.NOTSET)
+    run = max(Path(folder, cfg.experiment_name).glob("RUN_*"))
+    return network.config, network.state_dict(), read_curves(run / "curves.csv")
+
+
+def _mean(values: Iterable[float], unit: str = "%") -> str:
+    """'87.2 +- 0.4 %' (standard deviation), or '87.2 %' of one value, for shares; other numbers with two digits."""
+    numbers = [100 * value if unit == "%" else value for value in values]
+    mean = statistics.fmean(numbers)
+    spread = f" +- {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
+    return f"{mean:.1f}{spread}{' ' + unit if unit else ''}"
+
+
+def run_degradation(budget: Budget, folder: Path, world: World = COURSE, depths: tuple[int, int] = (20, 56)) -> Finding:
+    """He et al. 2015, figures 1 and 6."""
+    names = {f"{kind}-{depth}": f"{kind}{depth}_cifar" for depth in reversed(depths) for kind in ("plain", "resnet")}
+    curves: dict[str, list[list[EpochRecord]]] = {name: [] for name in sorted(names)}
+    for seed in budget.seeds(5):
+        trained = train_all([Job(architecture, seed, world=world) for architecture in names.values()], folder)
+        for name, (_, records) in zip(names, trained, strict=True):
+            curves[name].append(records)
+    final = {name: [run[-1].train_accuracy for run in runs] for name, runs in curves.items()}
+    gap = {kind: _difference(final, f"{kind}-{depths[1]}", f"{kind}-{depths[0]}") for kind in ("plain", "resnet")}
+    worse = -100 * gap["plain"]
+    title = f"The deeper plain net trains {worse:.0f} points worse, the deeper residual net {100 * gap['resnet']:+.1f}"
+    return Finding(
+        "a deeper plain net trains worse than a shallow one, and not by overfitting: its training accuracy is lower; "
+        "with shortcuts the deeper net is no worse.",
+        gap["plain"] <= -0.10 and gap["resnet"] >= -0.01,
+        "Training accuracy in the last epoch, "
+        + ", ".join(f"{name} {_mean(values)}" for name, values in final.items())
+        + f" ({len(next(iter(final.values())))} seeds).",
+        degradation.rows(curves),
+        degradation.draw_degradation(curves, title),
+    )
+
+
+def _difference(values: dict[str, list[float]], one: str, other: str) -> float:
+    return statistics.fmean(values[one]) - statistics.fmean(values[other])
+
+
+def run_gradients(budget: Budget, folder: Path, world: World = COURSE, depth: int = 56) -> Finding:
+    """He et al. 2015, section 4.1; Glorot & Bengio 2010, figure 7."""
+    kinds = {
+        "plain, batch-norm": {"shortcut": "none"},
+        "residual, batch-norm": {},
+        "plain, no norm": {"shortcut": "none", "norm": "none"},
+        "plain, no norm, small weights": {"shortcut": "none", "norm": "none"},
+        "residual, no norm": {"norm": "none"},
+    }
+    images, labels = images_of(world, train=True, count=128)
+    flows: dict[str, list[gradient_flow.BlockGradient]] = {}
+    ratios: dict[str, dict[str, list[float]]] = {kind: {"weights": [], "output": []} for kind in kinds}
+    for seed in budget.seeds(10):
+        for kind, arch in kinds.items():
+            network = fresh(f"resnet{depth}_cifar", seed, world, **arch)
+            if "small" in kind:  # PyTorch's default, a sixth of He's variance
+                network.apply(lambda m: nn.Conv2d.reset_parameters(m) if isinstance(m, nn.Conv2d) else None)
+            flow = gradient_flow.gradient_flow(network, images, labels)
+            flows.setdefault(kind, flow)
+            for of in ("weights", "output"):
+                ratios[kind][of].append(gradient_flow.first_to_last(flow, of))
+    middle = {of: {kind: statistics.median(ratios[kind][of]) for kind in kinds} for of in ("weights", "output")}
+    contrast = middle["weights"]["plain, batch-norm"] / middle["weights"]["residual, batch-norm"]
+    vanishing = middle["output"]["plain, no norm"]
+    return Finding(
+        "in a deep plain net the gradient changes by orders of magnitude on its way back: without batch-norm it "
+        "vanishes, with batch-norm it explodes; shortcuts keep it even.",
+        contrast >= 20 and vanishing < 0.1,
+        f"{depth} layers at initialisation, the first block's gradient over the last one's, median of "
+        f"{len(ratios['plain, batch-norm']['output'])} seeds: of the weights "
+        + ", ".join(f"{kind} {middle['weights'][kind]:.2g}" for kind in kinds if "no norm" not in kind)
+        + "; of the outputs "
+        + ", ".join(f"{kind} {value:.2g}" for kind, value in middle["output"].items())
+        + ". He et al. hold that in nets with batch-norm degradation is not a matter of vanishing gradients, and here "
+        "too they do not vanish there: they explode.",
+        [{"network": kind, **vars(block)} for kind, flow in flows.items() for block in flow],
+        gradient_flow.draw_gradient_flow(
+            flows, f"{depth} layers, untrained: plain gradients explode with batch-norm, and vanish without"
+        ),
+    )
+
+
+def run_shattered(budget: Budget, folder: Path, world: World = COURSE) -> Finding:
+    """Balduzzi et al. 2017, figure 1."""
+    images, _ = images_of(world, train=True, count=500)
+    nets = {"plain-8": ("plain", 8), "plain-56": ("plain", 56), "resnet-56": ("resnet", 56)}
+    curves: dict[str, list[Tensor]] = {name: [] for name in nets}
+    for seed in budget.seeds(10):
+        for name, (kind, depth) in nets.items():
+            network = shattered.calibrated(fresh(f"{kind}20_cifar", seed, world, depth=depth), images)
+            curves[name].append(shattered.gradient_autocorrelation(network, images[seed], images[-1 - seed]))
+    means = {name: torch.stack(rows) for name, rows in curves.items()}
+    near = {name: rows[:, 8].mean().item() for name, rows in means.items()}
+    title = f"How alike neighbouring gradients are: plain-56 {near['plain-56']:.2f}, resnet-56 {near['resnet-56']:.2f}"
+    return Finding(
+        "the gradient of a deep plain net shatters: at neighbouring inputs it is like white noise; in a shallow or a "
+        "residual net it is not.",
+        near["plain-56"] < near["resnet-56"] and near["plain-56"] < near["plain-8"],
+        "Autocorrelation of the gradient 8 of 255 steps apart, on a line between two images, at initialisation, "
+        + ", ".join(f"{name} {value:.2f}" for name, value in near.items())
+        + f" (mean of {len(means['plain-8'])} seeds).",
+        [
+            {"network": name, "distance": lag, "autocorrelation": value}
+            for name, rows in means.items()
+            for lag, value in enumerate(rows.mean(0).tolist())
+        ],
+        shattered.draw_autocorrelation(means, title),
+    )
+
+
+def run_identity(budget: Budget, folder: Path, world: World = COURSE) -> Finding:
+    """He et al. 2015, figure 7 and section 1."""
+    images, labels = images_of(world)
+    responses: dict[str, list[identity.BranchResponse]] = {}
+    names = ("resnet56", "plain20", "resnet20")
+    trained = train_all([Job(f"{name}_cifar", world=world) for name in names], folder)
+    for name, (network, _) in zip(names, trained, strict=True):
+        responses[name] = identity.branch_responses(network, images)
+    shallow = trained[-1].network
+    deeper = identity.deepen(shallow, (9, 9, 9))
+    with torch.no_grad():
+        difference = (shallow.eval()(images) - deeper.eval()(images)).abs().max().item()
+    residual = {name: rows for name, rows in responses.items() if "plain" not in name}
+    middle = {name: statistics.median(row.relative for row in rows) for name, rows in residual.items()}
+    shares = " and ".join(f"{name} {100 * value:.0f} %" for name, value in middle.items())
+    title = f"A branch adds to what flows past it: {shares} (median over the blocks)"
+    return Finding(
+        "the branches of a residual net learn small changes of their input, smaller in a deeper net; and a deeper net "
+        "can start as a shallower one, its new blocks the identity.",
+        middle["resnet56"] < middle["resnet20"] < 1 and difference < 1e-5,
+        f"Size of F(x) over that of what the shortcut carries, median over the blocks: {shares}. resnet20 made "
+        f"56 layers deep by blocks of zero branch: the logits differ by at most {difference:.1g}, accuracy "
+        f"{100 * lesion.accuracy(deeper, images, labels):.1f} % as before.",
+        [{"network": name, **vars(row)} for name, rows in responses.items() for row in rows],
+        identity.draw_responses(responses, title),
+    )
+
+
+def run_lesion(budget: Budget, folder: Path, world: World = COURSE) -> Finding:
+    """Veit et al. 2016, section 4.1."""
+    images, labels = images_of(world)
+    results: dict[str, dict[str, float]] = {}
+    losses: dict[str, list[float]] = {}
+    for seed in budget.seeds(3):
+        names = ("resnet56", "plain20")
+        trained = train_all([Job(f"{name}_cifar", seed, world=world) for name in names], folder)
+        for name, (network, _) in zip(names, trained, strict=True):
+            accuracies = lesion.lesion(network, images, labels)
+            results.setdefault(name, accuracies)
+            without = [value for block, value in accuracies.items() if block != "none"]
+            losses.setdefault(name, []).append(accuracies["none"] - statistics.fmean(without))
+    cost = {name: statistics.fmean(values) for name, values in losses.items()}
+    lost = {name: f"{name} {100 * value:.0f} points" for name, value in cost.items()}
+    title = f"Deleting a block costs {lost['resnet56']} on average, {lost['plain20']}"
+    return Finding(
+        "a residual net is like an ensemble of shallow ones: it survives the loss of one block, a plain net does not.",
+        cost["resnet56"] < 0.10 and cost["plain20"] > 0.40,
+        "Test accuracy lost by deleting one block, mean over the blocks, "
+        + ", ".join(f"{name} {_mean(values)} points".replace(" % points", " points") for name, values in losses.items())
+        + f" ({len(losses['plain20'])} seeds).",
+        [{"network": name, "deleted": block, "accuracy": a} for name, r in results.items() for block, a in r.items()],
+        lesion.draw_lesion(results, title),
+    )
+
+
+def run_landscape(budget: Budget, folder: Path, world: World = COURSE, steps: int | None = None) -> Finding:
+    """Li et al. 2018, figure 1."""
+    images, labels = images_of(world, train=True, count=500)
+    kinds = ("plain", "resnet")
+    trained = train_all([Job(f"{kind}56_cifar", world=world) for kind in kinds], folder)
+    networks = {kind: network for kind, (network, _) in zip(kinds, trained, strict=True)}
+    before = time.monotonic()
+    landscape.loss_line(networks["resnet"], images, labels, steps=5)
+    second = (time.monotonic() - before) / 5
+    steps = steps or int(min(51, max(11, (max(budget.left, 0) / (2 * second)) ** 0.5)))
+    surfaces = {f"{kind}-56": landscape.loss_surface(n, images, labels, steps) for kind, n in networks.items()}
+    # How far one can go before the loss has doubled: the share of the plane that lies below.
+    basins = {
+        name: (losses <= 2 * losses[steps // 2, steps // 2]).float().mean().item()
+        for name, (_, losses) in surfaces.items()
+    }
+    title = "The loss around plain-56 and resnet-56, from the same scale of steps"
+    return Finding(
+        "shortcuts make the loss landscape smoother: around the trained network the low region is wider.",
+        basins["resnet-56"] > basins["plain-56"],
+        f"Share of the plane ({steps} x {steps} points, one filter-normalised step each way) where the loss is at most "
+        "twice that of the centre, " + ", ".join(f"{name} {100 * value:.0f} %" for name, value in basins.items()) + ".",
+        [
+            {"network": name, "x": positions[j].item(), "y": positions[i].item(), "loss": losses[i, j].item()}
+            for name, (positions, losses) in surfaces.items()
+            for i in range(steps)
+            for j in range(steps)
+        ],
+        landscape.draw_landscapes(surfaces, title),
+    )
+
+
+_GATES = ("scaled", "exclusive_gate", "shortcut_gate", "dropout")
+_ORDERS = ("bn_after_addition", "relu_before_addition", "relu_only_preact", "full_preact")
+MENU: dict[str, tuple[str, ...]] = {
+    "original": (),
+    **{f"addition {name}": (f"+arch_params.addition={name}",) for name in _GATES},
+    "1x1 conv shortcut": ("+arch_params.shortcut=C",),
+    **{f"order {name}": (f"+arch_params.order={name}",) for name in _ORDERS},
+}
+
+
+def run_shortcuts(budget: Budget, folder: Path, world: World = COURSE, depth: int = 56) -> Finding:
+    """He et al. 2016, tables 1 and 2."""
+    accuracies: dict[str, list[float]] = {}
+    for seed in budget.seeds(3):
+        trained = train_all([Job(f"resnet{depth}_cifar", seed, menu, world=world) for menu in MENU.values()], folder)
+        for name, (_, records) in zip(MENU, trained, strict=True):
+            accuracies.setdefault(name, []).append(records[-1].test_accuracy)
+    mean = {name: statistics.fmean(values) for name, values in accuracies.items()}
+    menu = {name: value for name, value in mean.items() if not name.startswith("order")}
+    better = [name for name, value in menu.items() if value > menu["original"]]
+    title = "Better than the plain identity: " + (", ".join(better) if better else "none of the other shortcuts")
+    return Finding(
+        "the identity is the best shortcut: scaling, gating, a convolution or dropout on it make the net worse.",
+        not better,
+        "Test accuracy in the last epoch, "
+        + ", ".join(f"{name} {_mean(values)}" for name, values in accuracies.items())
+        + f" ({len(accuracies['original'])} seeds). The paper's nets have 110 layers, its data is CIFAR-10.",
+        [
+            {"variant": name, "seed": i, "accuracy": a}
+            for name, values in accuracies.items()
+            for i, a in enumerate(values)
+        ],
+        degradation.draw_bars(accuracies, title),
+    )
+
+
+EXPERIMENTS: dict[str, Callable[..., Finding]] = {
+    "degradation": run_degradation,
+    "gradients": run_gradients,
+    "shattered": run_shattered,
+    "identity": run_identity,
+    "lesion": run_lesion,
+    "landscape": run_landscape,
+    "shortcuts": run_shortcuts,
+}
+
+
+def run_experiment(name: str, minutes: float, folder: Path, world: World = COURSE) -> Finding:
+    """Run an experiment and write its picture, table and paragraph into `folder`.
+
+    Raises:
+        SgResnetsError: there is no such experiment, or no time for it.
+    """
+    if name not in EXPERIMENTS:
+        raise SgResnetsError(f"unknown experiment '{name}': {choices(name, EXPERIMENTS)}")
+    if minutes <= 0:
+        raise SgResnetsError(f"--budget {minutes:g}: must be more than 0 minutes")
+    folder.mkdir(parents=True, exist_ok=True)
+    finding = EXPERIMENTS[name](Budget(minutes), folder / "runs", world)
+    finding.picture.savefig(folder / f"{name}.png", dpi=150)
+    write_rows(finding.rows, folder / f"{name}.csv")
+    (folder / f"{name}.md").write_text(f"# {name}\n{finding.paragraph}\n")
+    return finding

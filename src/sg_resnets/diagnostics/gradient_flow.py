@@ -1,0 +1,90 @@
+"""How the gradient's size changes from the last layer to the first: vanishing, exploding, or even.
+
+He et al. 2015, section 1; Glorot & Bengio, 'Understanding the difficulty of training deep feedforward neural networks'
+(2010), figure 7. A block's gradient is that of the weights of its branch's convolutions.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sg_resnets.nn import ResidualBlock, ResNet
+
+# Okabe and Ito's palette, told apart by the colour-blind.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+@dataclass(frozen=True)
+class BlockGradient:
+    """L2 norms of the loss's gradient at the block called `name`: with respect to the weights of its convolutions, and,
+    where it was looked at, to its output."""
+
+    name: str
+    weights: float
+    output: float | None = None
+
+
+def block_weights(network: nn.Module) -> dict[str, list[Tensor]]:
+    """The convolutions' weights in the branch of each residual block, from the first block to the last."""
+    shared = ("downsample", "addition", "se")
+    return {
+        name: [
+            module.weight
+            for part, module in block.named_modules()
+            if isinstance(module, nn.Conv2d) and not part.startswith(shared)
+        ]
+        for name, block in network.named_modules()
+        if isinstance(block, ResidualBlock)
+    }
+
+
+def gradient_flow(network: ResNet, images: Tensor, labels: Tensor) -> list[BlockGradient]:
+    """The gradient of each block for one batch (N, C, H, W), (N,), in training mode. The network itself is not changed:
+    neither its gradients nor its batch-norm statistics."""
+    network = copy.deepcopy(network).train()
+    outputs: list[Tensor] = []
+    for block in network.blocks():
+        block.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    blocks = block_weights(network)
+    loss = F.cross_entropy(network(images), labels)
+    wanted = [*outputs, *(weight for weights in blocks.values() for weight in weights)]
+    gradients = iter(torch.autograd.grad(loss, wanted))
+    at_output = [next(gradients).norm() for _ in outputs]
+    at_weights = [torch.nn.utils.get_total_norm([next(gradients) for _ in weights]) for weights in blocks.values()]
+    norms = zip(blocks, torch.stack(at_weights).tolist(), torch.stack(at_output).tolist(), strict=True)
+    return [BlockGradient(*norm) for norm in norms]
+
+
+def first_to_last(flow: Sequence[BlockGradient], of: str = "weights") -> float:
+    """The first block's gradient over the last one's, `of` its "weights" or its "output": above 1 it explodes on its
+    way back, below 1 it vanishes.
+
+    Without normalisation the weights do not show it: in a net of convolutions and relu alone, sum(w * dL/dw) is the
+    same for every layer, whatever happens to the outputs' gradient.
+    """
+    first, last = getattr(flow[0], of), getattr(flow[-1], of)
+    return first / last if last else float("inf")
+
+
+def draw_gradient_flow(flows: Mapping[str, Sequence[BlockGradient]], title: str) -> Any:
+    """A matplotlib figure: gradient norm (log scale) by block, a line for each network; with respect to the weights,
+    and to the outputs where it is known. A gradient that has underflowed to 0 ends its line."""
+    from matplotlib.figure import Figure
+
+    watched = next(iter(flows.values()))[0].output is not None
+    kinds = {"weights": "weights", "output": "outputs"} if watched else {"weights": "weights"}
+    figure = Figure(figsize=(3 + 3.6 * len(kinds), 3.8), layout="constrained")
+    figure.suptitle(title)
+    for axes, (key, words) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds.items(), strict=True):
+        for (label, flow), colour in zip(flows.items(), COLOURS * len(flows), strict=False):
+            norms = [getattr(block, key) or float("nan") for block in flow]
+            axes.plot(range(1, len(flow) + 1), norms, color=colour, label=label, marker=".")
+        axes.set(xlabel="block (1 is nearest the image)", ylabel=f"gradient of the {words} (L2 norm)", yscale="log")
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure

@@ -1,0 +1,102 @@
+"""How little each residual branch adds, and a deeper net that starts as a shallower one.
+
+He et al. 2015: section 4.2 and figure 7 (standard deviation of each layer's response); section 1 (a deeper net can copy
+a shallower one and make its added layers the identity).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sg_resnets.diagnostics.gradient_flow import COLOURS
+from sg_resnets.errors import SgResnetsError
+from sg_resnets.nn import ResidualBlock, ResNet
+
+_COPIES_ITS_INPUT = ("original", "relu_before_addition", "relu_only_preact", "full_preact")
+
+
+@dataclass(frozen=True)
+class BranchResponse:
+    """Of the block called `name`: standard deviation of its branch's output F(x), and |F(x)| over |shortcut(x)|, 0
+    where nothing is added."""
+
+    name: str
+    deviation: float
+    relative: float
+
+
+@torch.no_grad()
+def branch_responses(network: ResNet, images: Tensor) -> list[BranchResponse]:
+    """What each branch of the network adds for a batch (N, C, H, W); in evaluation mode."""
+    was_training, responses, handles = network.training, [], []
+
+    def watch(name: str, block: ResidualBlock) -> Any:
+        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            if block.downsample is None:
+                x = block._through(block.before_split, inputs[0])
+                responses.append(BranchResponse(name, block.scale(block.se(block.residual(x))).std().item(), 0.0))
+            else:
+                branch, shortcut = inputs[:2]
+                relative = (branch.norm() / shortcut.norm()).item()
+                responses.append(BranchResponse(name, branch.std().item(), relative))
+
+        return hook
+
+    for name, block in network.named_modules():
+        if isinstance(block, ResidualBlock):
+            watched = block if block.downsample is None else block.addition
+            handles.append(watched.register_forward_hook(watch(name, block)))
+    try:
+        network.eval()(images)
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return responses
+
+
+@torch.no_grad()
+def deepen(network: ResNet, depths: Sequence[int]) -> ResNet:
+    """A network of more blocks that computes the same: the old blocks are copied, the new ones follow them in each
+    stage and start with a branch of zero.
+
+    Raises:
+        SgResnetsError: fewer blocks than before, a plain net, or an order whose blocks cannot be the identity.
+    """
+    config = network.config
+    if len(depths) != len(config.depths) or any(new < old for new, old in zip(depths, config.depths, strict=True)):
+        raise SgResnetsError(f"depths={tuple(depths)}: must have at least as many blocks as {config.depths}")
+    if config.shortcut == "none":
+        raise SgResnetsError("a plain net has no shortcut that could carry its input past the new blocks")
+    if config.order not in _COPIES_ITS_INPUT:
+        raise SgResnetsError(f"order '{config.order}': a block without branch does not copy its input")
+    deeper = ResNet(replace(config, depths=tuple(depths)))
+    deeper.load_state_dict({**deeper.state_dict(), **network.state_dict()})
+    old = dict(network.named_modules())
+    for name, block in deeper.named_modules():
+        if isinstance(block, ResidualBlock) and name not in old:
+            block.zero_init_last()
+    return deeper.train(network.training)
+
+
+def draw_responses(responses: Mapping[str, Sequence[BranchResponse]], title: str) -> Any:
+    """A matplotlib figure: by block, the deviation of the branch's response (figure 7), and its size over that of what
+    the shortcut carries; a plain net has no shortcut."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure.suptitle(title)
+    panels = {"deviation": "standard deviation of F(x)", "relative": "|F(x)| over |shortcut(x)|"}
+    left, right = figure.subplots(1, 2)
+    for axes, (key, words) in zip((left, right), panels.items(), strict=True):
+        for (label, rows), colour in zip(responses.items(), COLOURS * len(responses), strict=False):
+            values = [getattr(row, key) for row in rows]
+            if any(values):
+                axes.plot(range(1, len(values) + 1), values, color=colour, label=label, marker=".")
+        axes.set(xlabel="block (1 is nearest the image)", ylabel=words, ylim=(0, None))
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    return figure

@@ -1,0 +1,102 @@
+"""The loss around a trained network, along directions whose filters are as long as the network's own.
+
+Li et al., 'Visualizing the Loss Landscape of Neural Nets' (2018), section 4: filter-wise normalisation; biases and
+batch-norm stay where they are.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sg_resnets.diagnostics.gradient_flow import COLOURS
+
+
+def filter_normalised_direction(network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """A random direction: each filter (each row of a matrix) as long as the weights' own; zero for vectors."""
+    direction = {}
+    for name, weight in network.named_parameters():
+        if weight.ndim < 2:
+            direction[name] = torch.zeros_like(weight)
+            continue
+        random = torch.randn(weight.shape, generator=generator)
+        scale = weight.detach().flatten(1).norm(dim=1) / random.flatten(1).norm(dim=1)
+        direction[name] = random * scale.view(-1, *[1] * (weight.ndim - 1))
+    return direction
+
+
+@torch.no_grad()
+def loss_line(
+    network: nn.Module, images: Tensor, labels: Tensor, steps: int = 41, span: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """(positions, losses in nats), each (steps,): from -span to span along one direction, in evaluation mode."""
+    positions, surface = _losses(network, images, labels, steps, span, seed, dimensions=1)
+    return positions, surface[0]
+
+
+@torch.no_grad()
+def loss_surface(
+    network: nn.Module, images: Tensor, labels: Tensor, steps: int = 21, span: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """(positions (steps,), losses in nats (steps, steps)) on the plane of two directions, in evaluation mode."""
+    return _losses(network, images, labels, steps, span, seed, dimensions=2)
+
+
+def _losses(
+    network: nn.Module, images: Tensor, labels: Tensor, steps: int, span: float, seed: int, dimensions: int
+) -> tuple[Tensor, Tensor]:
+    from tqdm.auto import tqdm
+
+    generator = torch.Generator().manual_seed(seed)
+    directions = [filter_normalised_direction(network, generator) for _ in range(2)]
+    positions = torch.linspace(-span, span, steps)
+    rows = positions if dimensions == 2 else torch.zeros(1)
+    moved = copy.deepcopy(network).eval()
+    start = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    surface = torch.empty(len(rows), steps)
+    with tqdm(total=surface.numel(), desc="loss landscape", leave=False) as progress:
+        for i, y in enumerate(rows.tolist()):
+            for j, x in enumerate(positions.tolist()):
+                for name, weight in moved.named_parameters():
+                    weight.copy_(start[name] + x * directions[0][name] + y * directions[1][name])
+                surface[i, j] = F.cross_entropy(moved(images), labels)
+                progress.update()
+    return positions, surface
+
+
+def draw_landscapes(surfaces: Mapping[str, tuple[Tensor, Tensor]], title: str, most: float = 10.0) -> Any:
+    """A matplotlib figure of contour plots side by side, on one scale of the loss (nats) up to `most`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(surfaces), 3.9), layout="constrained")
+    figure.suptitle(title)
+    levels = torch.logspace(-1.3, torch.tensor(most).log10().item(), 24).tolist()
+    all_axes = figure.subplots(1, len(surfaces), squeeze=False)[0]
+    for axes, (label, (positions, losses)) in zip(all_axes, surfaces.items(), strict=True):
+        shown = losses.nan_to_num(most, posinf=most).clamp(levels[0], most)
+        filled = axes.contourf(positions, positions, shown, levels=levels, cmap="viridis", norm="log")
+        axes.contour(positions, positions, shown, levels=levels[::3], colors="white", linewidths=0.4)
+        axes.plot([0], [0], marker="+", color="#D55E00", markersize=10)
+        axes.set(title=label, xlabel="step along direction 1", aspect="equal")
+    all_axes[0].set_ylabel("step along direction 2")
+    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10) if tick <= most]
+    bar = figure.colorbar(filled, ax=list(all_axes), label="loss (nats)", ticks=ticks)
+    bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
+    return figure
+
+
+def draw_loss_lines(lines: Mapping[str, tuple[Tensor, Tensor]], title: str) -> Any:
+    """A matplotlib figure: loss (nats, log scale) along one direction, a line for each network."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for (label, (positions, losses)), colour in zip(lines.items(), COLOURS * len(lines), strict=False):
+        axes.plot(positions, losses, color=colour, label=label)
+    axes.set(xlabel="step along a random direction", ylabel="loss (nats)", yscale="log", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure

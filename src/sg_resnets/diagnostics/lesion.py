@@ -1,0 +1,182 @@
+"""Delete or swap blocks of a trained network and watch its accuracy; how long the paths are that carry the gradient.
+
+Veit et al., 'Residual Networks Behave Like Ensembles of Relatively Shallow Networks' (2016): section 4.1 (deleting),
+4.2 (swapping), 4.3 (paths).
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sg_resnets.diagnostics.gradient_flow import COLOURS
+from sg_resnets.errors import SgResnetsError
+from sg_resnets.nn import ResidualBlock, ResNet
+from sg_resnets.nn.shortcuts import ZeroPad
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
+    """Share of images (N, C, H, W) whose label (N,) is predicted, in evaluation mode."""
+    was_training = network.training
+    network.eval()
+    right = sum(
+        (network(x).argmax(1) == y).sum().item() for x, y in zip(images.split(batch), labels.split(batch), strict=True)
+    )
+    network.train(was_training)
+    return right / len(labels)
+
+
+def _named_blocks(network: ResNet) -> dict[str, ResidualBlock]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, ResidualBlock)}
+
+
+def _skip(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
+    """What is left of a block without its branch: its shortcut; of a plain one its input, brought into shape."""
+    x = block._through(block.before_split, x)
+    if block.downsample is not None:
+        kept = block.downsample(x)
+        kept = x.clone() if kept is x else kept  # what follows the addition may work in place
+    elif x.shape == output.shape:
+        kept = x.clone()
+    else:
+        kept = ZeroPad(output.shape[1] - x.shape[1], math.ceil(x.shape[-1] / output.shape[-1]))(x)
+    return block._through(block.after_addition, kept)
+
+
+@contextlib.contextmanager
+def _replaced(
+    blocks: Sequence[ResidualBlock], make: Callable[[ResidualBlock, Tensor, Tensor], Tensor]
+) -> Iterator[None]:
+    """While open, each of `blocks` returns make(block, x, its own output)."""
+    handles = [block.register_forward_hook(lambda module, x, y: make(module, x[0], y)) for block in blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def without(network: ResNet, *names: str) -> Any:
+    """A context in which the blocks called `names` (such as "layer1.0") are deleted.
+
+    Raises:
+        SgResnetsError: there is no such block.
+    """
+    blocks = _named_blocks(network)
+    for name in names:
+        if name not in blocks:
+            raise SgResnetsError(f"the network has no block '{name}': it has {', '.join(blocks)}")
+    return _replaced([blocks[name] for name in names], _skip)
+
+
+def lesion(network: ResNet, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy without each block, by its name; without any deleted under "none"."""
+    accuracies = {"none": accuracy(network, images, labels)}
+    for name in _named_blocks(network):
+        with without(network, name):
+            accuracies[name] = accuracy(network, images, labels)
+    return accuracies
+
+
+@contextlib.contextmanager
+def swapped(network: ResNet, first: str, second: str) -> Iterator[None]:
+    """A context in which two blocks of the same stage have changed places.
+
+    Raises:
+        SgResnetsError: the blocks are of different stages, or one of them changes the shape.
+    """
+    (stage, i), (other, j) = (name.split(".") for name in (first, second))
+    blocks: Any = network.get_submodule(stage)
+    if stage != other or not all(_keeps_shape(blocks[int(k)]) for k in (i, j)):
+        raise SgResnetsError(f"{first} and {second} cannot be swapped: both must be of one stage and keep the shape")
+    blocks[int(i)], blocks[int(j)] = blocks[int(j)], blocks[int(i)]
+    try:
+        yield
+    finally:
+        blocks[int(i)], blocks[int(j)] = blocks[int(j)], blocks[int(i)]
+
+
+def _keeps_shape(block: ResidualBlock) -> bool:
+    return isinstance(block.downsample, nn.Identity)
+
+
+def path_gradients(
+    network: ResNet, images: Tensor, labels: Tensor, repeats: int = 20, seed: int = 0
+) -> list[tuple[int, float]]:
+    """(length, norm of the gradient at the image) of paths through k = 1, 2, ... branches, which ones at random, the
+    mean of `repeats` for each k. On such a path a chosen block is its branch alone, any other its shortcut alone.
+
+    Raises:
+        SgResnetsError: a plain net, which has one path only.
+    """
+    if network.config.shortcut == "none":
+        raise SgResnetsError("a plain net has one path only")
+    network.eval()
+    blocks = list(_named_blocks(network).values())
+    generator = torch.Generator().manual_seed(seed)
+    images = images.clone().requires_grad_()
+
+    def branch_alone(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
+        x = block._through(block.before_split, x)
+        return block._through(block.after_addition, block.scale(block.se(block.residual(x))))
+
+    found = []
+    for length in range(1, len(blocks) + 1):
+        norms = []
+        for _ in range(repeats):
+            chosen = set(torch.randperm(len(blocks), generator=generator)[:length].tolist())
+            taken = [block for i, block in enumerate(blocks) if i in chosen]
+            others = [block for i, block in enumerate(blocks) if i not in chosen]
+            with _replaced(taken, branch_alone), _replaced(others, _skip):
+                (gradient,) = torch.autograd.grad(F.cross_entropy(network(images), labels), images)
+            norms.append(gradient.norm())
+        found.append((length, torch.stack(norms).mean().item()))
+    return found
+
+
+def draw_lesion(results: dict[str, dict[str, float]], title: str) -> Any:
+    """A matplotlib figure: accuracy without each block, a line for each network, dashed with all of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for (label, accuracies), colour in zip(results.items(), COLOURS, strict=False):
+        deleted = [100 * value for name, value in accuracies.items() if name != "none"]
+        position = [i / max(len(deleted) - 1, 1) for i in range(len(deleted))]
+        axes.plot(position, deleted, color=colour, marker="o", markersize=4, label=label)
+        axes.axhline(100 * accuracies["none"], color=colour, linestyle="--", linewidth=0.9)
+    axes.set(xlabel="place of the deleted block (0 first, 1 last)", ylabel="accuracy without it (%)", ylim=(0, 100))
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def draw_paths(gradients: Sequence[tuple[int, float]], title: str) -> Any:
+    """A matplotlib figure like Veit et al.'s figure 6: how many paths there are of each length, the gradient of one,
+    and the product, which is what each length contributes."""
+    from matplotlib.figure import Figure
+
+    lengths = [length for length, _ in gradients]
+    count = len(lengths)
+    paths = [math.comb(count, length) for length in lengths]
+    share = [number * norm for number, (_, norm) in zip(paths, gradients, strict=True)]
+    total = sum(share) or 1.0
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure.suptitle(title)
+    for axes, values, label, scale in zip(
+        figure.subplots(1, 3),
+        ([number / 2**count for number in paths], [norm for _, norm in gradients], [value / total for value in share]),
+        ("share of all paths", "gradient norm of one path", "share of the gradient"),
+        ("linear", "log", "linear"),
+        strict=True,
+    ):
+        axes.plot(lengths, values, color=COLOURS[0], marker=".")
+        axes.set(xlabel="branches on the path", ylabel=label, yscale=scale)
+        axes.grid(alpha=0.3)
+    return figure
