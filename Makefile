@@ -1,4 +1,4 @@
-# make install | demo | test | test-all | lock; the README says what each is for.
+# make install | demo | notebooks | test | test-all | lock; the README says what each is for.
 PYTHON ?= python3.11
 TORCH ?= lock
 BIN := .venv/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --constraint constraints.txt pyproject.toml
 
-.PHONY: install demo lint test test-all lock clean
+.PHONY: install demo notebooks lint test test-all lock clean
 
 install: .venv/installed
 dev: .venv/installed-dev
@@ -35,6 +35,10 @@ endif
 demo: install
 	$(BIN)/python -m super_gradients.train_from_recipe --config-name=fashion_mnist_mini_resnet20
 	$(BIN)/sg-resnets evaluate checkpoints/fashion_mnist_mini_resnet20_cifar
+
+# From top to bottom, one after the other; their outputs are stored.
+notebooks: dev
+	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
 
 lint: dev
 	$(BIN)/ruff check src tests

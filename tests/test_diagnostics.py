@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from sg_resnets.diagnostics import experiments
-from sg_resnets.diagnostics.experiments import COURSE, Budget, fresh, images_of
+from sg_resnets.diagnostics.experiments import Budget
 from sg_resnets.diagnostics.gradient_flow import first_to_last, gradient_flow
 from sg_resnets.diagnostics.identity import branch_responses, deepen
 from sg_resnets.diagnostics.landscape import filter_normalised_direction, loss_line, loss_surface
-from sg_resnets.diagnostics.lesion import accuracy, lesion, path_gradients, swapped, without
+from sg_resnets.diagnostics.lesion import accuracy, draw_paths, lesion, path_gradients, swapped, without
 from sg_resnets.diagnostics.shattered import calibrated, gradient_autocorrelation
+from sg_resnets.diagnostics.worlds import COURSE, Trained, World, fresh, images_of
 from sg_resnets.errors import SgResnetsError
 
 
@@ -144,6 +145,7 @@ def test_the_longest_path_is_the_net_without_shortcuts_and_long_paths_carry_less
     y = network.relu(network.bn1(network.conv1(x)))
     for block in network.blocks():
         y = torch.relu(block.residual(y))
+    assert "Of 9 branches most paths take 4;" in draw_paths(paths).get_suptitle()
     (gradient,) = torch.autograd.grad(F.cross_entropy(network.fc(y.mean((2, 3))), labels), x)
     assert paths[-1][1] == pytest.approx(gradient.norm().item(), rel=1e-3)
     with pytest.raises(SgResnetsError, match="one path only"):
@@ -191,7 +193,7 @@ def test_a_budget_buys_seeds():
     assert list(Budget(10.0).seeds(3)) == [0, 1, 2]
 
 
-TINY = experiments.World(COURSE.recipe, {**COURSE.arch_params, "widths": [4, 4, 8]}, COURSE.dataset, 14, 600, 1)
+TINY = World(COURSE.recipe, {**COURSE.arch_params, "widths": [4, 4, 8]}, COURSE.dataset, 14, 600, 1)
 
 
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
@@ -203,7 +205,7 @@ def test_every_experiment_runs_end_to_end_and_says_what_it_showed(name, tmp_path
         record = EpochRecord(1, 2.0, 0.3 + 0.1 * len(jobs), 2.0, 0.3, 1.0, 1.0)
         images, _ = images_of(TINY, train=True, count=100)
         nets = [calibrated(fresh(job.architecture, job.seed, TINY), images) for job in jobs]
-        return [experiments.Trained(network, [record]) for network in nets]
+        return [Trained(network, [record]) for network in nets]
 
     monkeypatch.setattr(experiments, "train_all", untrained)
     monkeypatch.setattr(experiments, "images_of", lambda world, train=False, count=None: images_of(world, train, 60))
@@ -219,12 +221,12 @@ def test_the_command_trains_and_prints_the_paragraph(sg_resnets_command, tmp_pat
     """The real thing, once: two processes train with the host's Trainer."""
     code = (
         "from pathlib import Path\n"
-        "from sg_resnets.diagnostics import experiments\n"
-        "world = experiments.World(experiments.COURSE.recipe, {'in_channels': 1}, 'fashion_mnist_mini', 14, 600, 1)\n"
+        "from sg_resnets.diagnostics import worlds\n"
+        "world = worlds.World(worlds.COURSE.recipe, {'in_channels': 1}, 'fashion_mnist_mini', 14, 600, 1)\n"
         "small = ('arch_params.widths=[4,4,8]', 'dataset_params.train_dataset_params.max_samples=600')\n"
-        "jobs = [experiments.Job(f'{kind}20_cifar', 3, small, world=world) for kind in ('plain', 'resnet')]\n"
+        "jobs = [worlds.Job(f'{kind}20_cifar', 3, small, world=world) for kind in ('plain', 'resnet')]\n"
         "if __name__ == '__main__':\n"
-        "    for network, records in experiments.train_all(jobs, Path('runs')):\n"
+        "    for network, records in worlds.train_all(jobs, Path('runs')):\n"
         "        print(network.config.shortcut, network.config.widths, len(records), records[0].train_accuracy > 0)\n"
     )
     import subprocess

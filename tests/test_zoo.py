@@ -21,11 +21,13 @@ from sg_resnets.zoo import ZOO
 
 REFERENCE = Path(__file__).parent / "reference"
 LONG = [name for name in ZOO if sum(ZOO[name].config.depths) > 27 or ZOO[name].parameters > 30e6]
+# What `make test` puts through everything: the smaller nets, and one large one of each kind; `make test-all`, all.
+OF_EACH_KIND = ("resnet50_v2", "resnet_rs50", "resnext50_32x4d_v1b", "skresnet50", "res2net50_26w_4s", "resnest50")
 TWINS = {row.timm: name for name, row in ZOO.items() if row.timm}  # one name for each
 
 
-def named(names):
-    return [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in names]
+def named(names, slow=LONG):
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
 
 
 def rows(file):
@@ -42,8 +44,13 @@ def on_meta(config):
         return ResNet(config).eval()
 
 
-def test_there_are_at_least_a_hundred_names():
+def test_there_are_at_least_a_hundred_names_and_the_host_has_them_all(host):
+    from super_gradients.common.registry.registry import ARCHITECTURES
+
     assert len(ZOO) >= 100
+    assert all(ARCHITECTURES[name].row == row.config for name, row in ZOO.items())
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert readme.count(f"{len(ZOO)} residual networks") == 1 and f"lists {len(ZOO)} networks" in readme
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -147,7 +154,10 @@ def test_every_twin_of_torchvision_is_compared():
     assert {ZOO[name].timm for name in TORCHVISION} == set(there) and len(TORCHVISION) >= 12
 
 
-@pytest.mark.parametrize("name", named(ZOO))
+LARGE = [name for name in ZOO if name in LONG or (ZOO[name].parameters > 20e6 and name not in OF_EACH_KIND)]
+
+
+@pytest.mark.parametrize("name", named(ZOO, slow=LARGE))
 def test_a_model_trains_exports_adapts_copies_and_reloads(name, tmp_path):
     import onnxruntime
 

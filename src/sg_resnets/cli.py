@@ -175,14 +175,14 @@ def experiment(
         str, typer.Argument(help="degradation, gradients, shattered, identity, lesion, landscape, shortcuts")
     ],
     budget: Annotated[float, typer.Option(help="Minutes to spend: more seeds, or a finer picture.")] = 3.0,
-    folder: Annotated[Path, typer.Option(help="Where the picture, the table and the paragraph go.")] = Path(
-        "experiments"
-    ),
+    folder: Annotated[Path, typer.Option(help="Where picture, table and paragraph go.")] = Path("experiments"),
+    full: Annotated[bool, typer.Option("--full", help="On CIFAR-10, with the paper's nets and epochs.")] = False,
 ) -> None:
     """Run one of the course's experiments end to end, and say what it showed."""
     from sg_resnets.diagnostics.experiments import run_experiment
+    from sg_resnets.diagnostics.worlds import COURSE, PAPER
 
-    finding = run_experiment(name, budget, folder / name)
+    finding = run_experiment(name, budget, folder / name, PAPER if full else COURSE)
     print(finding.paragraph)
     print(f"Picture, table and text: {folder / name}")
 

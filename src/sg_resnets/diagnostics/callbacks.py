@@ -168,7 +168,9 @@ def draw_activations(rows: list[dict[str, Any]]) -> Any:
 
     first, last = rows[0]["epoch"], rows[-1]["epoch"]
     figure = Figure(figsize=(8, 3.4), layout="constrained")
-    figure.suptitle(f"Outputs of the blocks, epoch {first} and {last}")
+    zeros = {epoch: [row["zeros"] for row in rows if row["epoch"] == epoch] for epoch in (first, last)}
+    shares = ", ".join(f"{sum(z) / len(z):.0%} zeros in epoch {epoch}" for epoch, z in zeros.items())
+    figure.suptitle(f"Outputs of the blocks: {shares}")
     for axes, key, label in zip(
         figure.subplots(1, 2), ("deviation", "zeros"), ("standard deviation", "share of zeros"), strict=True
     ):

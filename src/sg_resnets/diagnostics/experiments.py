@@ -5,49 +5,21 @@ Trainer, by default with the recipe `course_fashion_mnist_14px`. What a budget o
 picture; one seed is always finished.
 """
 
-import contextlib
-import functools
-import logging
-import multiprocessing
-import os
-import re
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from omegaconf import open_dict
 from torch import Tensor, nn
 
-from sg_resnets.config import ResNetConfig
-from sg_resnets.data import in_memory
 from sg_resnets.diagnostics import degradation, gradient_flow, identity, landscape, lesion, shattered
-from sg_resnets.diagnostics.curves import EpochRecord, read_curves, write_rows
+from sg_resnets.diagnostics.curves import EpochRecord, write_rows
+from sg_resnets.diagnostics.worlds import COURSE, Job, World, fresh, images_of, train_all
 from sg_resnets.errors import SgResnetsError, choices
-from sg_resnets.nn import ResNet
-from sg_resnets.zoo import ZOO
-
-
-@dataclass(frozen=True)
-class World:
-    """What an experiment is run on: a recipe, what it changes in its networks, its data and its epochs."""
-
-    recipe: str
-    arch_params: dict[str, Any]
-    dataset: str
-    size: int | None
-    samples: int | None
-    epochs: int
-
-
-COURSE = World(
-    "course_fashion_mnist_14px", {"in_channels": 1, "widths": [8, 16, 32]}, "fashion_mnist_mini", 14, 6000, 5
-)
-PAPER = World("cifar10_resnet20", {}, "cifar10", None, None, 164)
 
 
 @dataclass
@@ -88,84 +60,16 @@ class Finding:
         return f"Claim: {self.claim}\n{self.figures}\n{verdict}"
 
 
-def fresh(architecture: str, seed: int = 0, world: World = COURSE, **arch_params: Any) -> ResNet:
-    """An untrained network; the seed says which."""
-    torch.manual_seed(seed)
-    return ResNet(ZOO[architecture].config.override(**{**world.arch_params, **arch_params}))
-
-
-def images_of(world: World, train: bool = False, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """(images (N, C, S, S), labels (N,)), not augmented: the first `count` of the training or of the test data."""
-    samples = count or (world.samples if train else None)
-    data = in_memory(world.dataset, train=train, size=world.size, max_samples=samples)
-    return data.__getitems__(range(len(data)))
-
-
-class Job(NamedTuple):
-    """One run of a world's recipe; `epochs` None: as many as are the world's; `overrides` are Hydra's."""
-
-    architecture: str
-    seed: int = 0
-    overrides: tuple[str, ...] = ()
-    epochs: int | None = None
-    world: World = COURSE
-
-
-class Trained(NamedTuple):
-    """The network with the weights of the last epoch, and the figures of each epoch."""
-
-    network: ResNet
-    records: list[EpochRecord]
-
-
-def train_all(jobs: Sequence[Job], folder: Path) -> list[Trained]:
-    """Train each job with the host's Trainer, as many at once as there are cores, one thread each: small networks do
-    not fill more. The runs go to folders in `folder`."""
-    done = _workers().map(_train, jobs, [str(Path(folder).absolute())] * len(jobs))
-    trained = []
-    for config, state, records in done:
-        network = ResNet(config)
-        network.load_state_dict(state)
-        trained.append(Trained(network, records))
-    return trained
-
-
-@functools.cache
-def _workers() -> ProcessPoolExecutor:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
-
-
-def _train(job: Job, folder: str) -> tuple[ResNetConfig, dict[str, Tensor], list[EpochRecord]]:
-    from super_gradients import Trainer, init_trainer
-    from super_gradients.common.environment.cfg_utils import load_recipe
-
-    init_trainer()
-    overrides = [f"architecture={job.architecture}", f"training_hyperparams.seed={job.seed}"]
-    overrides.append(f"epochs={job.epochs or job.world.epochs}")
-    logging.disable(logging.WARNING)
-    try:
-        cfg = load_recipe(job.world.recipe, overrides=[*overrides, *job.overrides])
-        with open_dict(cfg):
-            cfg.ckpt_root_dir, cfg.experiment_name = (
-                folder,
-                "_".join(re.findall(r"[\w.]+", " ".join([*overrides[:2], *job.overrides]))),
-            )
-            cfg.training_hyperparams.silent_mode = True
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            network, _ = Trainer.train_from_config(cfg)
-    finally:
-        logging.disable(logging.NOTSET)
-    run = max(Path(folder, cfg.experiment_name).glob("RUN_*"))
-    return network.config, network.state_dict(), read_curves(run / "curves.csv")
-
-
 def _mean(values: Iterable[float], unit: str = "%") -> str:
     """'87.2 +- 0.4 %' (standard deviation), or '87.2 %' of one value, for shares; other numbers with two digits."""
     numbers = [100 * value if unit == "%" else value for value in values]
     mean = statistics.fmean(numbers)
     spread = f" +- {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
     return f"{mean:.1f}{spread}{' ' + unit if unit else ''}"
+
+
+def _seeds(values: Sequence[Any]) -> str:
+    return f"{len(values)} seed{'s' * (len(values) != 1)}"
 
 
 def run_degradation(budget: Budget, folder: Path, world: World = COURSE, depths: tuple[int, int] = (20, 56)) -> Finding:
@@ -186,7 +90,7 @@ def run_degradation(budget: Budget, folder: Path, world: World = COURSE, depths:
         gap["plain"] <= -0.10 and gap["resnet"] >= -0.01,
         "Training accuracy in the last epoch, "
         + ", ".join(f"{name} {_mean(values)}" for name, values in final.items())
-        + f" ({len(next(iter(final.values())))} seeds).",
+        + f" ({_seeds(next(iter(final.values())))}).",
         degradation.rows(curves),
         degradation.draw_degradation(curves, title),
     )
@@ -225,7 +129,7 @@ def run_gradients(budget: Budget, folder: Path, world: World = COURSE, depth: in
         "vanishes, with batch-norm it explodes; shortcuts keep it even.",
         contrast >= 20 and vanishing < 0.1,
         f"{depth} layers at initialisation, the first block's gradient over the last one's, median of "
-        f"{len(ratios['plain, batch-norm']['output'])} seeds: of the weights "
+        f"{_seeds(ratios['plain, batch-norm']['output'])}: of the weights "
         + ", ".join(f"{kind} {middle['weights'][kind]:.2g}" for kind in kinds if "no norm" not in kind)
         + "; of the outputs "
         + ", ".join(f"{kind} {value:.2g}" for kind, value in middle["output"].items())
@@ -256,7 +160,7 @@ def run_shattered(budget: Budget, folder: Path, world: World = COURSE) -> Findin
         near["plain-56"] < near["resnet-56"] and near["plain-56"] < near["plain-8"],
         "Autocorrelation of the gradient 8 of 255 steps apart, on a line between two images, at initialisation, "
         + ", ".join(f"{name} {value:.2f}" for name, value in near.items())
-        + f" (mean of {len(means['plain-8'])} seeds).",
+        + f" (mean of {_seeds(curves['plain-8'])}).",
         [
             {"network": name, "distance": lag, "autocorrelation": value}
             for name, rows in means.items()
@@ -315,7 +219,7 @@ def run_lesion(budget: Budget, folder: Path, world: World = COURSE) -> Finding:
         cost["resnet56"] < 0.10 and cost["plain20"] > 0.40,
         "Test accuracy lost by deleting one block, mean over the blocks, "
         + ", ".join(f"{name} {_mean(values)} points".replace(" % points", " points") for name, values in losses.items())
-        + f" ({len(losses['plain20'])} seeds).",
+        + f" ({_seeds(losses['plain20'])}).",
         [{"network": name, "deleted": block, "accuracy": a} for name, r in results.items() for block, a in r.items()],
         lesion.draw_lesion(results, title),
     )
@@ -330,26 +234,25 @@ def run_landscape(budget: Budget, folder: Path, world: World = COURSE, steps: in
     before = time.monotonic()
     landscape.loss_line(networks["resnet"], images, labels, steps=5)
     second = (time.monotonic() - before) / 5
-    steps = steps or int(min(51, max(11, (max(budget.left, 0) / (2 * second)) ** 0.5)))
+    steps = steps or int(min(51, max(11, (max(budget.left, 0) / (2 * second)) ** 0.5))) | 1  # odd: with the centre
     surfaces = {f"{kind}-56": landscape.loss_surface(n, images, labels, steps) for kind, n in networks.items()}
-    # How far one can go before the loss has doubled: the share of the plane that lies below.
-    basins = {
-        name: (losses <= 2 * losses[steps // 2, steps // 2]).float().mean().item()
-        for name, (_, losses) in surfaces.items()
-    }
-    title = "The loss around plain-56 and resnet-56, from the same scale of steps"
+    chance = math.log(networks["resnet"].config.num_classes)
+    basins = {name: (losses < chance).float().mean().item() for name, (_, losses) in surfaces.items()}
+    shares = " and ".join(f"{100 * value:.0f} % for {name}" for name, value in basins.items())
     return Finding(
         "shortcuts make the loss landscape smoother: around the trained network the low region is wider.",
         basins["resnet-56"] > basins["plain-56"],
-        f"Share of the plane ({steps} x {steps} points, one filter-normalised step each way) where the loss is at most "
-        "twice that of the centre, " + ", ".join(f"{name} {100 * value:.0f} %" for name, value in basins.items()) + ".",
+        f"Share of the plane ({steps} x {steps} points, one filter-normalised step each way) where the loss is below "
+        f"that of guessing ({chance:.2f} nats): {shares}. At the centre it is "
+        + ", ".join(f"{name} {losses[steps // 2, steps // 2]:.2f}" for name, (_, losses) in surfaces.items())
+        + " nats.",
         [
             {"network": name, "x": positions[j].item(), "y": positions[i].item(), "loss": losses[i, j].item()}
             for name, (positions, losses) in surfaces.items()
             for i in range(steps)
             for j in range(steps)
         ],
-        landscape.draw_landscapes(surfaces, title),
+        landscape.draw_landscapes(surfaces, f"Better than guessing on {shares} of the plane"),
     )
 
 
@@ -379,7 +282,7 @@ def run_shortcuts(budget: Budget, folder: Path, world: World = COURSE, depth: in
         not better,
         "Test accuracy in the last epoch, "
         + ", ".join(f"{name} {_mean(values)}" for name, values in accuracies.items())
-        + f" ({len(accuracies['original'])} seeds). The paper's nets have 110 layers, its data is CIFAR-10.",
+        + f" ({_seeds(accuracies['original'])}). The paper's nets have 110 layers, its data is CIFAR-10.",
         [
             {"variant": name, "seed": i, "accuracy": a}
             for name, values in accuracies.items()

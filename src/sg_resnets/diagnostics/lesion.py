@@ -157,7 +157,7 @@ def draw_lesion(results: dict[str, dict[str, float]], title: str) -> Any:
     return figure
 
 
-def draw_paths(gradients: Sequence[tuple[int, float]], title: str) -> Any:
+def draw_paths(gradients: Sequence[tuple[int, float]]) -> Any:
     """A matplotlib figure like Veit et al.'s figure 6: how many paths there are of each length, the gradient of one,
     and the product, which is what each length contributes."""
     from matplotlib.figure import Figure
@@ -167,6 +167,8 @@ def draw_paths(gradients: Sequence[tuple[int, float]], title: str) -> Any:
     paths = [math.comb(count, length) for length in lengths]
     share = [number * norm for number, (_, norm) in zip(paths, gradients, strict=True)]
     total = sum(share) or 1.0
+    most, carrying = lengths[paths.index(max(paths))], lengths[share.index(max(share))]
+    title = f"Of {count} branches most paths take {most}; most of the gradient comes through paths of about {carrying}"
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     figure.suptitle(title)
     for axes, values, label, scale in zip(
