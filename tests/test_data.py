@@ -301,7 +301,9 @@ def test_image_folder_trains_through_the_host(host, folder):
 def test_image_folder_predicts_with_the_transforms_of_validation(host, folder):
     dataset = folder_loader(host, folder, train=False).dataset
     params = dataset.get_dataset_preprocessing_params()["image_processor"]
-    assert params["ComposeProcessing"]["processings"][0] == {"ResizeCenterCrop": {"resize": 24, "size": 21}}  # / 0.875
+    assert params["ComposeProcessing"]["processings"][0] == {
+        "ResizeCenterCrop": {"resize": 24, "size": 21, "interpolation": "bilinear"}  # 21 / 0.875
+    }
     process = host.processing(params)
     for (path, _), (expected, _) in zip(dataset.samples, dataset, strict=True):
         assert np.allclose(process.preprocess_image(np.asarray(Image.open(path)))[0], expected, atol=1e-5)

@@ -12,7 +12,7 @@ from sg_resnets.diagnostics import experiments
 from sg_resnets.diagnostics.experiments import Budget
 from sg_resnets.diagnostics.gradient_flow import first_to_last, gradient_flow
 from sg_resnets.diagnostics.identity import branch_responses, deepen
-from sg_resnets.diagnostics.landscape import filter_normalised_direction, loss_line, loss_surface
+from sg_resnets.diagnostics.landscape import filter_normalised_direction, loss_line, loss_surface, nonconvex_share
 from sg_resnets.diagnostics.lesion import accuracy, draw_paths, lesion, path_gradients, swapped, without
 from sg_resnets.diagnostics.shattered import calibrated, gradient_autocorrelation
 from sg_resnets.diagnostics.worlds import COURSE, Trained, World, fresh, images_of
@@ -172,6 +172,14 @@ def test_the_centre_of_the_landscape_is_the_network_which_stays_as_it_is(batch):
     assert surface.shape == (3, 3) and surface[1, 1] == pytest.approx(expected.item(), rel=1e-5)
     torch.testing.assert_close(surface[1], line[[0, 2, 4]], rtol=1e-4, atol=1e-5)  # the same first direction
     assert torch.equal(network(batch[0]), before)
+
+
+def test_a_bowl_is_convex_and_waves_are_not():
+    x = torch.linspace(-1, 1, 21)
+    bowl = x[:, None] ** 2 + 2 * x**2
+    waves = 5 + torch.cos(12 * x)[:, None] * torch.ones(21)  # along one axis, half of the time
+    assert nonconvex_share(bowl) == 0 and nonconvex_share(waves) == pytest.approx(0.25, abs=0.05)
+    assert nonconvex_share(torch.where(bowl < 1, bowl, 100 - bowl)) < 0.2  # what is far up does not count
 
 
 def test_callbacks_write_tables_and_pictures_from_any_recipe(train):

@@ -167,7 +167,7 @@ def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
         ([RECIPE, "architecture=resnet21_cifar"], ["depth 21", "6n + 2", "20 and 26"]),
         ([RECIPE, "architecture=resnet20_cifer"], ["unknown model 'resnet20_cifer'", "resnet20_cifar"]),
         ([RECIPE, "+arch_params.block=botleneck"], ["unknown block", "bottleneck"]),
-        ([RECIPE, "+arch_params.shortcut=D"], ["unknown shortcut 'D'", "A, B, C, none"]),
+        ([RECIPE, "+arch_params.shortcut=E"], ["unknown shortcut 'E'", "A, B, C, D, none"]),
         (
             [RECIPE, "arch_params.in_channels=3"],
             ["takes 3-channel images but the data has 1", "arch_params.in_channels=1"],

@@ -20,14 +20,26 @@ from sg_resnets.weights import from_timm
 from sg_resnets.zoo import ZOO
 
 REFERENCE = Path(__file__).parent / "reference"
-LONG = [name for name in ZOO if sum(ZOO[name].config.depths) > 27 or ZOO[name].parameters > 30e6]
 # What `make test` puts through everything: the smaller nets, and one large one of each kind; `make test-all`, all.
-OF_EACH_KIND = ("resnet50_v2", "resnet_rs50", "resnext50_32x4d_v1b", "skresnet50", "res2net50_26w_4s", "resnest50")
+OF_EACH_KIND = (
+    "resnet50_v1b",
+    "resnet50_v2",
+    "resnet_rs50",
+    "resnext50_32x4d_v1b",
+    "skresnet50",
+    "res2net50_26w_4s",
+    "resnest50",
+)
+LARGE = [
+    name
+    for name, row in ZOO.items()
+    if sum(row.config.depths) > 27 or (row.parameters > 20e6 and name not in OF_EACH_KIND)
+]
 TWINS = {row.timm: name for name, row in ZOO.items() if row.timm}  # one name for each
 
 
-def named(names, slow=LONG):
-    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
+def named(names):
+    return [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in names]
 
 
 def rows(file):
@@ -131,7 +143,7 @@ TORCHVISION = [
 ]
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", named(TORCHVISION))
 def test_equals_torchvision_on_the_same_weights(name):
     import torchvision
 
@@ -140,11 +152,11 @@ def test_equals_torchvision_on_the_same_weights(name):
     assert list(network.state_dict()) == list(reference.state_dict())
 
 
-@pytest.mark.parametrize("twin", [pytest.param(twin, marks=named([name])[0].marks) for twin, name in TWINS.items()])
-def test_equals_timm_on_the_same_weights(twin):
+@pytest.mark.parametrize("name", named(TWINS.values()))
+def test_equals_timm_on_the_same_weights(name):
     import timm
 
-    assert_same_function(TWINS[twin], timm.create_model(twin))
+    assert_same_function(name, timm.create_model(ZOO[name].timm))
 
 
 def test_every_twin_of_torchvision_is_compared():
@@ -154,10 +166,7 @@ def test_every_twin_of_torchvision_is_compared():
     assert {ZOO[name].timm for name in TORCHVISION} == set(there) and len(TORCHVISION) >= 12
 
 
-LARGE = [name for name in ZOO if name in LONG or (ZOO[name].parameters > 20e6 and name not in OF_EACH_KIND)]
-
-
-@pytest.mark.parametrize("name", named(ZOO, slow=LARGE))
+@pytest.mark.parametrize("name", named(ZOO))
 def test_a_model_trains_exports_adapts_copies_and_reloads(name, tmp_path):
     import onnxruntime
 
@@ -206,7 +215,7 @@ def test_building_a_model_takes_under_a_second():
     assert max(seconds.values()) < 1, seconds
 
 
-@pytest.mark.parametrize("name", [name for name in ZOO if name not in LONG])
+@pytest.mark.parametrize("name", [name for name in ZOO if name not in LARGE])
 def test_every_residual_net_has_a_plain_twin_or_says_why_not(name):
     """`arch_params.shortcut: none`: the same layers, without what was added."""
     from sg_resnets.errors import SgResnetsError

@@ -5,7 +5,6 @@ Trainer, by default with the recipe `course_fashion_mnist_14px`. What a budget o
 picture; one seed is always finished.
 """
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -236,14 +235,14 @@ def run_landscape(budget: Budget, folder: Path, world: World = COURSE, steps: in
     second = (time.monotonic() - before) / 5
     steps = steps or int(min(51, max(11, (max(budget.left, 0) / (2 * second)) ** 0.5))) | 1  # odd: with the centre
     surfaces = {f"{kind}-56": landscape.loss_surface(n, images, labels, steps) for kind, n in networks.items()}
-    chance = math.log(networks["resnet"].config.num_classes)
-    basins = {name: (losses < chance).float().mean().item() for name, (_, losses) in surfaces.items()}
-    shares = " and ".join(f"{100 * value:.0f} % for {name}" for name, value in basins.items())
+    bent = {name: landscape.nonconvex_share(losses) for name, (_, losses) in surfaces.items()}
+    shares = " and ".join(f"{100 * value:.0f} % for {name}" for name, value in bent.items())
     return Finding(
-        "shortcuts make the loss landscape smoother: around the trained network the low region is wider.",
-        basins["resnet-56"] > basins["plain-56"],
-        f"Share of the plane ({steps} x {steps} points, one filter-normalised step each way) where the loss is below "
-        f"that of guessing ({chance:.2f} nats): {shares}. At the centre it is "
+        "shortcuts make the loss landscape smoother: around a trained residual net it is nearly convex, around a plain "
+        "net of the same depth it is not.",
+        bent["resnet-56"] < bent["plain-56"] / 2,
+        f"Share of the places ({steps} x {steps} points, one filter-normalised step each way, loss below 10 nats) "
+        f"where the loss bends downwards: {shares}. At the centre it is "
         + ", ".join(f"{name} {losses[steps // 2, steps // 2]:.2f}" for name, (_, losses) in surfaces.items())
         + " nats.",
         [
@@ -252,7 +251,7 @@ def run_landscape(budget: Budget, folder: Path, world: World = COURSE, steps: in
             for i in range(steps)
             for j in range(steps)
         ],
-        landscape.draw_landscapes(surfaces, f"Better than guessing on {shares} of the plane"),
+        landscape.draw_landscapes(surfaces, f"The loss bends downwards at {shares} of the places"),
     )
 
 

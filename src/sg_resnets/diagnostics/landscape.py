@@ -48,7 +48,7 @@ def loss_surface(
 def _losses(
     network: nn.Module, images: Tensor, labels: Tensor, steps: int, span: float, seed: int, dimensions: int
 ) -> tuple[Tensor, Tensor]:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     generator = torch.Generator().manual_seed(seed)
     directions = [filter_normalised_direction(network, generator) for _ in range(2)]
@@ -57,7 +57,7 @@ def _losses(
     moved = copy.deepcopy(network).eval()
     start = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     surface = torch.empty(len(rows), steps)
-    with tqdm(total=surface.numel(), desc="loss landscape", leave=False) as progress:
+    with tqdm(total=surface.numel(), desc="loss landscape", leave=False, disable=None) as progress:
         for i, y in enumerate(rows.tolist()):
             for j, x in enumerate(positions.tolist()):
                 for name, weight in moved.named_parameters():
@@ -65,6 +65,15 @@ def _losses(
                 surface[i, j] = F.cross_entropy(moved(images), labels)
                 progress.update()
     return positions, surface
+
+
+def nonconvex_share(losses: Tensor, most: float = 10.0) -> float:
+    """Share of the inner points of a surface (steps, steps), of those with a loss below `most` nats, where it bends
+    downwards along an axis: 0 for a convex one (Li et al. 2018 ask the Hessian's eigenvalues)."""
+    inner = losses[1:-1, 1:-1]
+    along = [losses[2:, 1:-1] + losses[:-2, 1:-1], losses[1:-1, 2:] + losses[1:-1, :-2]]
+    bends = torch.stack([neighbours < 2 * inner for neighbours in along])
+    return bends[:, inner < most].float().mean().item()
 
 
 def draw_landscapes(surfaces: Mapping[str, tuple[Tensor, Tensor]], title: str, most: float = 10.0) -> Any:
