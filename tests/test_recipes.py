@@ -32,7 +32,7 @@ def test_a_recipe_states_its_evidence_and_its_command(name):
     header = [line for line in (recipes_path() / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert any(f"--config-name={name}" in line for line in header)
     (reaches,) = [line for line in header if line.startswith("# Reaches:")]
-    assert "not yet measured" in reaches or ("seeds" in reaches and "cores" in reaches)
+    assert "not yet measured" in reaches or ("seed" in reaches and "cores" in reaches)
 
 
 @pytest.mark.parametrize("name", NAMES)
