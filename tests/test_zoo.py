@@ -182,9 +182,7 @@ def test_a_model_trains_exports_adapts_copies_and_reloads(name, tmp_path):
     loss = nn.functional.cross_entropy(network.train()(images), torch.arange(4))
     loss.backward()
     assert loss.isfinite() and all(p.grad is not None for p in network.parameters())
-    nn.utils.clip_grad_norm_(
-        network.parameters(), 1.0
-    )  # plain110 starts with a gradient of 4e7
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)  # plain110 starts with a gradient of 4e7
     optimiser.step()
     with torch.no_grad():
         expected = network.eval()(images)
