@@ -67,7 +67,7 @@ def summary(name: Model, arch_params: ArchParams = None, size: Size = None, plug
         print(f"{layer.name:<12} {layer.kind:<36} {shape:>16} {layer.parameters:>12,} {layer.macs:>15,} {sees:>6}")
     parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
     print(f"{'in all':<12} {'':<36} {'':>16} {parameters:>12,} {macs:>15,}")
-    print(f"\nsees: side of the receptive field, in pixels of the {size}x{size} image.", end=" ")
+    print(f"\nsees: side of the receptive field, in pixels of the {size}x{size} image.")
     if name in ZOO and not arch_params:
         from sg_resnets.weights import available
 

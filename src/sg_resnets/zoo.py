@@ -49,6 +49,11 @@ def _imagenet(depth: int, parameters: int, gmacs: float, paper: str, timm: str =
     return ZooRow(ResNetConfig(depths, block=block, **arch), parameters, gmacs * 1e9, 224, paper, timm)
 
 
+def _res2net(depth: int, width: int, scale: int, parameters: int, gmacs: float) -> ZooRow:
+    timm = f"res2net{depth}_{width}w_{scale}s"
+    return _imagenet(depth, parameters, gmacs, _RES2, timm, block="res2net", width_per_group=width, splits=scale)
+
+
 _HE2015 = "He et al. 2015, section 4.2"
 _PLAIN = "He et al. 2015, section 4.2, plain"
 _HE2016 = "He et al. 2016, section 4"
@@ -213,24 +218,12 @@ ZOO: dict[str, ZooRow] = {
     "skresnext50_32x4d": _imagenet(
         50, 27_479_784, 4.463, _SK, "skresnext50_32x4d", block="sk_bottleneck", groups=32, width_per_group=4
     ),
-    "res2net50_26w_4s": _imagenet(
-        50, 25_699_120, 4.255, _RES2, "res2net50_26w_4s", block="res2net", width_per_group=26, splits=4
-    ),
-    "res2net50_26w_6s": _imagenet(
-        50, 37_051_448, 6.296, _RES2, "res2net50_26w_6s", block="res2net", width_per_group=26, splits=6
-    ),
-    "res2net50_26w_8s": _imagenet(
-        50, 48_403_776, 8.336, _RES2, "res2net50_26w_8s", block="res2net", width_per_group=26, splits=8
-    ),
-    "res2net50_48w_2s": _imagenet(
-        50, 25_287_304, 4.160, _RES2, "res2net50_48w_2s", block="res2net", width_per_group=48, splits=2
-    ),
-    "res2net50_14w_8s": _imagenet(
-        50, 25_059_816, 4.179, _RES2, "res2net50_14w_8s", block="res2net", width_per_group=14, splits=8
-    ),
-    "res2net101_26w_4s": _imagenet(
-        101, 45_206_688, 8.067, _RES2, "res2net101_26w_4s", block="res2net", width_per_group=26, splits=4
-    ),
+    "res2net50_26w_4s": _res2net(50, 26, 4, 25_699_120, 4.255),
+    "res2net50_26w_6s": _res2net(50, 26, 6, 37_051_448, 6.296),
+    "res2net50_26w_8s": _res2net(50, 26, 8, 48_403_776, 8.336),
+    "res2net50_48w_2s": _res2net(50, 48, 2, 25_287_304, 4.160),
+    "res2net50_14w_8s": _res2net(50, 14, 8, 25_059_816, 4.179),
+    "res2net101_26w_4s": _res2net(101, 26, 4, 45_206_688, 8.067),
     "resnest14": _imagenet(14, 10_611_688, 2.749, _RESNEST, "resnest14d", **_SPLIT),
     "resnest26": _imagenet(26, 17_069_448, 3.623, _RESNEST, "resnest26d", **_SPLIT),
     "resnest50": _imagenet(50, 27_483_240, 5.371, _RESNEST, "resnest50d", **_SPLIT),

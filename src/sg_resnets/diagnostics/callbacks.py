@@ -19,7 +19,7 @@ from sg_resnets.diagnostics.curves import (
     write_rows,
 )
 from sg_resnets.diagnostics.gradient_flow import BlockGradient, block_weights, draw_gradient_flow, first_to_last
-from sg_resnets.nn import ResidualBlock
+from sg_resnets.nn import named_blocks
 
 
 class TrainingCurves(Callback):
@@ -140,9 +140,8 @@ class ActivationStatistics(Callback):
 
             return hook
 
-        for name, module in context.net.named_modules():
-            if isinstance(module, ResidualBlock):
-                self.handles.append(module.register_forward_hook(watch(name)))
+        for name, block in named_blocks(context.net).items():
+            self.handles.append(block.register_forward_hook(watch(name)))
 
     def on_train_batch_loss_end(self, context: PhaseContext) -> None:
         if not self.handles:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 # Okabe and Ito's palette, told apart by the colour-blind.
-TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+TRAIN_COLOUR, TEST_COLOUR = COLOURS[:2]
 
 
 @dataclass(frozen=True)

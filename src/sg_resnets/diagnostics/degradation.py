@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sg_resnets.diagnostics.curves import EpochRecord
-from sg_resnets.diagnostics.gradient_flow import COLOURS
+from sg_resnets.diagnostics.curves import COLOURS, EpochRecord
 
 Curves = Mapping[str, Sequence[Sequence[EpochRecord]]]  # for each network the runs, one for each seed
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from sg_resnets.config import ResNetConfig
 from sg_resnets.diagnostics.summary import summarise
-from sg_resnets.nn import ResidualBlock, ResNet
+from sg_resnets.nn import ResidualBlock, ResNet, named_blocks
 
 _COLOURS = {"conv": "#A6CEE3", "bn": "#D9D9D9", "act": "#FDD9A0", "shortcut": "#B2DF8A", "other": "#E2C7EA"}
 _JOINED = {
@@ -55,7 +55,7 @@ def draw_network(config: ResNetConfig, name: str, size: int) -> Any:
 
 
 def _two_blocks(network: ResNet) -> tuple[tuple[str, ResidualBlock], tuple[str, ResidualBlock]]:
-    blocks = [(name, module) for name, module in network.named_modules() if isinstance(module, ResidualBlock)]
+    blocks = list(named_blocks(network).items())
     changing = [block for block in blocks if block[0].endswith(".0") and not block[0].startswith("layer1.")]
     keeping = [block for block in blocks if not block[0].endswith(".0")] or blocks[:1]
     return keeping[0], (changing or blocks[:1])[0]

@@ -59,12 +59,11 @@ class Finding:
         return f"Claim: {self.claim}\n{self.figures}\n{verdict}"
 
 
-def _mean(values: Iterable[float], unit: str = "%") -> str:
-    """'87.2 +- 0.4 %' (standard deviation), or '87.2 %' of one value, for shares; other numbers with two digits."""
-    numbers = [100 * value if unit == "%" else value for value in values]
-    mean = statistics.fmean(numbers)
+def _mean(shares: Iterable[float], unit: str = "%") -> str:
+    """'87.2 +- 0.4 %' (standard deviation), or '87.2 %' of one value; `unit` is % or points."""
+    numbers = [100 * share for share in shares]
     spread = f" +- {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else ""
-    return f"{mean:.1f}{spread}{' ' + unit if unit else ''}"
+    return f"{statistics.fmean(numbers):.1f}{spread} {unit}"
 
 
 def _seeds(values: Sequence[Any]) -> str:
@@ -123,6 +122,9 @@ def run_gradients(budget: Budget, folder: Path, world: World = COURSE, depth: in
     middle = {of: {kind: statistics.median(ratios[kind][of]) for kind in kinds} for of in ("weights", "output")}
     contrast = middle["weights"]["plain, batch-norm"] / middle["weights"]["residual, batch-norm"]
     vanishing = middle["output"]["plain, no norm"]
+    change = {
+        kind: "explode" if middle["output"][f"plain, {kind}"] > 1 else "vanish" for kind in ("batch-norm", "no norm")
+    }
     return Finding(
         "in a deep plain net the gradient changes by orders of magnitude on its way back: without batch-norm it "
         "vanishes, with batch-norm it explodes; shortcuts keep it even.",
@@ -132,11 +134,13 @@ def run_gradients(budget: Budget, folder: Path, world: World = COURSE, depth: in
         + ", ".join(f"{kind} {middle['weights'][kind]:.2g}" for kind in kinds if "no norm" not in kind)
         + "; of the outputs "
         + ", ".join(f"{kind} {value:.2g}" for kind, value in middle["output"].items())
-        + ". He et al. hold that in nets with batch-norm degradation is not a matter of vanishing gradients, and here "
-        "too they do not vanish there: they explode.",
+        + ". He et al. hold that in nets with batch-norm degradation is not a matter of vanishing gradients; here they "
+        f"{change['batch-norm']} with it.",
         [{"network": kind, **vars(block)} for kind, flow in flows.items() for block in flow],
         gradient_flow.draw_gradient_flow(
-            flows, f"{depth} layers, untrained: plain gradients explode with batch-norm, and vanish without"
+            flows,
+            f"{depth} layers, untrained: plain gradients {change['batch-norm']} with batch-norm, "
+            f"and {change['no norm']} without",
         ),
     )
 
@@ -184,14 +188,15 @@ def run_identity(budget: Budget, folder: Path, world: World = COURSE) -> Finding
     residual = {name: rows for name, rows in responses.items() if "plain" not in name}
     middle = {name: statistics.median(row.relative for row in rows) for name, rows in residual.items()}
     shares = " and ".join(f"{name} {100 * value:.0f} %" for name, value in middle.items())
+    before, after = (_mean([lesion.accuracy(network, images, labels)]) for network in (shallow, deeper))
     title = f"A branch adds to what flows past it: {shares} (median over the blocks)"
     return Finding(
         "the branches of a residual net learn small changes of their input, smaller in a deeper net; and a deeper net "
         "can start as a shallower one, its new blocks the identity.",
         middle["resnet56"] < middle["resnet20"] < 1 and difference < 1e-5,
         f"Size of F(x) over that of what the shortcut carries, median over the blocks: {shares}. resnet20 made "
-        f"56 layers deep by blocks of zero branch: the logits differ by at most {difference:.1g}, accuracy "
-        f"{100 * lesion.accuracy(deeper, images, labels):.1f} % as before.",
+        f"56 layers deep by blocks of zero branch: the logits differ by at most {difference:.1g}; accuracy "
+        f"before {before}, after {after}.",
         [{"network": name, **vars(row)} for name, rows in responses.items() for row in rows],
         identity.draw_responses(responses, title),
     )
@@ -217,7 +222,7 @@ def run_lesion(budget: Budget, folder: Path, world: World = COURSE) -> Finding:
         "a residual net is like an ensemble of shallow ones: it survives the loss of one block, a plain net does not.",
         cost["resnet56"] < 0.10 and cost["plain20"] > 0.40,
         "Test accuracy lost by deleting one block, mean over the blocks, "
-        + ", ".join(f"{name} {_mean(values)} points".replace(" % points", " points") for name, values in losses.items())
+        + ", ".join(f"{name} {_mean(values, 'points')}" for name, values in losses.items())
         + f" ({_seeds(losses['plain20'])}).",
         [{"network": name, "deleted": block, "accuracy": a} for name, r in results.items() for block, a in r.items()],
         lesion.draw_lesion(results, title),

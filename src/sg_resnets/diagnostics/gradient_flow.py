@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sg_resnets.nn import ResidualBlock, ResNet
-
-# Okabe and Ito's palette, told apart by the colour-blind.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+from sg_resnets.diagnostics.curves import COLOURS
+from sg_resnets.nn import ResNet, named_blocks
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,7 @@ def block_weights(network: nn.Module) -> dict[str, list[Tensor]]:
             for part, module in block.named_modules()
             if isinstance(module, nn.Conv2d) and not part.startswith(shared)
         ]
-        for name, block in network.named_modules()
-        if isinstance(block, ResidualBlock)
+        for name, block in named_blocks(network).items()
     }
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.gradient_flow import COLOURS
+from sg_resnets.diagnostics.curves import COLOURS
 from sg_resnets.errors import SgResnetsError
-from sg_resnets.nn import ResidualBlock, ResNet
+from sg_resnets.nn import ResidualBlock, ResNet, named_blocks
 
 _COPIES_ITS_INPUT = ("original", "relu_before_addition", "relu_only_preact", "full_preact")
 
@@ -45,10 +45,9 @@ def branch_responses(network: ResNet, images: Tensor) -> list[BranchResponse]:
 
         return hook
 
-    for name, block in network.named_modules():
-        if isinstance(block, ResidualBlock):
-            watched = block if block.downsample is None else block.addition
-            handles.append(watched.register_forward_hook(watch(name, block)))
+    for name, block in named_blocks(network).items():
+        watched = block if block.downsample is None else block.addition
+        handles.append(watched.register_forward_hook(watch(name, block)))
     try:
         network.eval()(images)
     finally:
@@ -75,9 +74,9 @@ def deepen(network: ResNet, depths: Sequence[int]) -> ResNet:
         raise SgResnetsError(f"order '{config.order}': a block without branch does not copy its input")
     deeper = ResNet(replace(config, depths=tuple(depths)))
     deeper.load_state_dict({**deeper.state_dict(), **network.state_dict()})
-    old = dict(network.named_modules())
-    for name, block in deeper.named_modules():
-        if isinstance(block, ResidualBlock) and name not in old:
+    old = named_blocks(network)
+    for name, block in named_blocks(deeper).items():
+        if name not in old:
             block.zero_init_last()
     return deeper.train(network.training)
 

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.gradient_flow import COLOURS
-
 
 def filter_normalised_direction(network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
     """A random direction: each filter (each row of a matrix) as long as the weights' own; zero for vectors."""
@@ -94,18 +92,4 @@ def draw_landscapes(surfaces: Mapping[str, tuple[Tensor, Tensor]], title: str, m
     ticks = [tick for tick in (0.1, 0.3, 1, 3, 10) if tick <= most]
     bar = figure.colorbar(filled, ax=list(all_axes), label="loss (nats)", ticks=ticks)
     bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
-    return figure
-
-
-def draw_loss_lines(lines: Mapping[str, tuple[Tensor, Tensor]], title: str) -> Any:
-    """A matplotlib figure: loss (nats, log scale) along one direction, a line for each network."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for (label, (positions, losses)), colour in zip(lines.items(), COLOURS * len(lines), strict=False):
-        axes.plot(positions, losses, color=colour, label=label)
-    axes.set(xlabel="step along a random direction", ylabel="loss (nats)", yscale="log", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
     return figure

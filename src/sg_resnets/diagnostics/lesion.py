@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.gradient_flow import COLOURS
+from sg_resnets.diagnostics.curves import COLOURS
 from sg_resnets.errors import SgResnetsError
-from sg_resnets.nn import ResidualBlock, ResNet
+from sg_resnets.nn import ResidualBlock, ResNet, named_blocks
 from sg_resnets.nn.shortcuts import ZeroPad
 
 
@@ -29,10 +29,6 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch: int = 50
     )
     network.train(was_training)
     return right / len(labels)
-
-
-def _named_blocks(network: ResNet) -> dict[str, ResidualBlock]:
-    return {name: module for name, module in network.named_modules() if isinstance(module, ResidualBlock)}
 
 
 def _skip(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
@@ -67,7 +63,7 @@ def without(network: ResNet, *names: str) -> Any:
     Raises:
         SgResnetsError: there is no such block.
     """
-    blocks = _named_blocks(network)
+    blocks = named_blocks(network)
     for name in names:
         if name not in blocks:
             raise SgResnetsError(f"the network has no block '{name}': it has {', '.join(blocks)}")
@@ -77,7 +73,7 @@ def without(network: ResNet, *names: str) -> Any:
 def lesion(network: ResNet, images: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy without each block, by its name; without any deleted under "none"."""
     accuracies = {"none": accuracy(network, images, labels)}
-    for name in _named_blocks(network):
+    for name in named_blocks(network):
         with without(network, name):
             accuracies[name] = accuracy(network, images, labels)
     return accuracies
@@ -117,7 +113,7 @@ def path_gradients(
     if network.config.shortcut == "none":
         raise SgResnetsError("a plain net has one path only")
     network.eval()
-    blocks = list(_named_blocks(network).values())
+    blocks = list(named_blocks(network).values())
     generator = torch.Generator().manual_seed(seed)
     images = images.clone().requires_grad_()
 

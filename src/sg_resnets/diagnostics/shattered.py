@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.gradient_flow import COLOURS
+from sg_resnets.diagnostics.curves import COLOURS
 from sg_resnets.nn import ResNet
 
 

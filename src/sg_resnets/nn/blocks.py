@@ -107,6 +107,11 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_([m for m in layers if isinstance(m, nn.BatchNorm2d | nn.Conv2d)][-1].weight)
 
 
+def named_blocks(network: nn.Module) -> dict[str, ResidualBlock]:
+    """All residual blocks by name, from input to output; the network may be wrapped."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, ResidualBlock)}
+
+
 @register_block("basic")
 class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions (He et al. 2015, figure 5, left)."""

@@ -13,7 +13,7 @@ from torchvision.ops import StochasticDepth
 
 from sg_resnets.config import ORDERS, ResNetConfig
 from sg_resnets.errors import SgResnetsError
-from sg_resnets.nn.blocks import BLOCKS, ResidualBlock
+from sg_resnets.nn.blocks import BLOCKS, ResidualBlock, named_blocks
 from sg_resnets.nn.layers import ScalarBias, activation, norm
 from sg_resnets.nn.stems import STEMS
 
@@ -108,7 +108,7 @@ class ResNet(nn.Module):
 
     def blocks(self) -> list[ResidualBlock]:
         """All residual blocks, from input to output."""
-        return [module for module in self.modules() if isinstance(module, ResidualBlock)]
+        return list(named_blocks(self).values())
 
     def forward(self, x: Tensor) -> Tensor:
         for name in self._body:
