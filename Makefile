@@ -41,8 +41,8 @@ notebooks: dev
 	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
 
 lint: dev
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 test: lint

@@ -190,6 +190,17 @@ def test_max_samples_takes_the_classes_in_turn():
     assert len(dataset) == 200 and torch.bincount(dataset.labels).tolist() == [20] * 10
 
 
+def test_skipped_and_kept_samples_are_the_whole():
+    labels = np.array([0, 0, 0, 1, 2, 2, 1, 0])
+    assert balanced_first(labels, 3, skip=3).tolist() == [1, 5, 6]
+    kept, held_out = (
+        in_memory("fashion_mnist_mini", **part) for part in ({"max_samples": 10_000}, {"skip_samples": 10_000})
+    )
+    assert len(kept) == 10_000 and torch.bincount(held_out.labels).tolist() == [200] * 10
+    whole = in_memory("fashion_mnist_mini")
+    assert kept.images.sum() + held_out.images.sum() == whole.images.sum()
+
+
 # errors
 
 
@@ -203,6 +214,7 @@ def test_max_samples_takes_the_classes_in_turn():
         ({"crop_padding": -1}, "crop_padding=-1: .* from 0 to 27"),
         ({"crop_padding": "4"}, "crop_padding='4': must be a whole number"),
         ({"max_samples": 0}, "max_samples=0: .* at least 1"),
+        ({"skip_samples": 2000}, "skip_samples=2000: .* from 0 to 1999"),
         ({"crop_pading": 4}, "no keyword 'crop_pading': did you mean crop_padding"),
     ],
 )

@@ -51,7 +51,7 @@ def imported_at_the_top(package):
 def test_our_dependencies_are_what_the_host_imports(host):
     needed = imported_at_the_top("super_gradients") | imported_at_the_top("data_gradients")
     assert needed - dependencies() - set(HOST) - {"opencv-python"} == set()
-    ours = imported_at_the_top("sg_resnets") | {"typer", "torchvision"}
+    ours = imported_at_the_top("sg_resnets") | {"typer", "torchvision", "safetensors"}
     inner = {"protobuf"}  # imported by tensorboard and onnx, held back by the host alone
     assert dependencies() - needed - ours - inner - imported_inside_functions() == set()
 

@@ -13,7 +13,12 @@ NAMES = [path.stem for path in our_recipes()]
 ROOT = Path(__file__).parents[1]
 HOSTS = Path(find_spec("super_gradients").origin).parent / "recipes"
 # What a recipe leaves to the user (`???`).
-GIVEN = {"image_folder_resnet18": ["dataset_params.train_dataset_params.root=x", "arch_params.num_classes=7"]}
+FOLDER = "dataset_params.train_dataset_params.root=x"
+GIVEN = {
+    "image_folder_resnet18": [FOLDER, "arch_params.num_classes=7"],
+    "kd_imagenet_resnet34_to_resnet18": [FOLDER],
+    "kd_imagenet_resnet50_patient": [FOLDER],
+}
 
 
 def test_names_are_unique_against_the_hosts_which_would_silently_win():
@@ -43,9 +48,13 @@ def test_a_recipe_composes_and_its_network_and_schedule_are_the_hosts_to_build(n
     cfg = compose(*GIVEN.get(name, []), recipe=name, tiny=False)
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert plain["ckpt_root_dir"] == "./checkpoints"
-    network = models.get(cfg.architecture, arch_params=plain["arch_params"], num_classes=cfg.arch_params.num_classes)
-    assert network.fc.out_features == cfg.arch_params.num_classes
-    assert cfg.checkpoint_params.strict_load.value is True
+    for role in ("student_", "teacher_") if "student_architecture" in cfg else ("",):
+        arch_params = plain[f"{role}arch_params"]
+        network = models.get(
+            cfg[f"{role}architecture"], arch_params=arch_params, num_classes=arch_params["num_classes"]
+        )
+        assert network.fc.out_features == arch_params["num_classes"]
+        assert cfg[f"{role}checkpoint_params"].strict_load.value is True
     for split in ("train", "val"):
         assert plain["dataset_params"][f"{split}_dataloader_params"]["dataset"] in ALL_DATASETS
     mode = plain["training_hyperparams"]["lr_mode"]

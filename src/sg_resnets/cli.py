@@ -157,6 +157,41 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or of experiments with several runs.")],
+    output: Annotated[Path, typer.Option(help="The picture of their curves.")] = Path("comparison.png"),
+) -> None:
+    """Compare runs: accuracy, time and parameters in a table, the curves in a picture; runs that differ in the seed
+    alone are one row, with mean and spread."""
+    from sg_resnets.diagnostics import compare as comparison
+
+    rows = comparison.compare(runs)
+    for line in comparison.table(rows):
+        print(line)
+    comparison.draw_comparison(rows).savefig(output, dpi=150)
+    print(f"curves: {output}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="The file to write, .safetensors.")],
+) -> None:
+    """Write a checkpoint (of a run: the best one) as a file to share: weights, recipe and figures, no code."""
+    from hashlib import sha256
+
+    from sg_resnets import safetensors_file
+    from sg_resnets.runs import load_checkpoint
+
+    if output.suffix != safetensors_file.SUFFIX:
+        raise SgResnetsError(f"{output}: the file's name must end in {safetensors_file.SUFFIX}")
+    path, state = load_checkpoint(run)
+    safetensors_file.write(state, output)
+    contents = output.read_bytes()
+    print(f"{output}  {len(contents):,} bytes  SHA-256 {sha256(contents).hexdigest()}  from {path}")
+
+
+@app.command()
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run's or experiment's folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files of any size.")],

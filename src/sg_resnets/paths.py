@@ -11,6 +11,12 @@ def recipes_path() -> Path:
     return installed if installed.is_dir() else PACKAGE.parents[1] / "recipes"
 
 
+def checkpoints_path() -> Path:
+    """The folder of the checkpoints that we ship."""
+    installed = PACKAGE / "checkpoints"
+    return installed if installed.is_dir() else PACKAGE.parents[1] / "checkpoints"
+
+
 def our_recipes() -> list[Path]:
     """The recipes of ours that can be trained: those that say what they reach."""
     return [path for path in sorted(recipes_path().glob("*.yaml")) if "\n# Reaches:" in path.read_text()]

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from sg_resnets.distillation.student import is_distillation
 from sg_resnets.errors import SgResnetsError
 
 
@@ -45,10 +46,27 @@ def prepare(cfg: Any) -> None:
             value = OmegaConf.select(recipe, name, throw_on_missing=False)
             if value is not None and not allowed(value):
                 raise SgResnetsError(f"{name}={value}: must be {words}")
+    if is_distillation(recipe):
+        _check_distillation(recipe)
     plugins = OmegaConf.select(recipe, "plugins")
     if isinstance(plugins, str):
         raise SgResnetsError(f"plugins={plugins}: must be a list of modules, such as plugins=[{plugins}]")
     import_plugins(plugins or ())
+
+
+def _check_distillation(recipe: Any) -> None:
+    given = ("checkpoint_path", "pretrained_weights")
+    if not any(OmegaConf.select(recipe, f"teacher_checkpoint_params.{key}") for key in given):
+        raise SgResnetsError(
+            "the teacher has no weights, so there is nothing to learn from it: set "
+            "teacher_checkpoint_params.checkpoint_path=FILE or teacher_checkpoint_params.pretrained_weights=KIND"
+        )
+    classes = [OmegaConf.select(recipe, f"{who}_arch_params.num_classes") for who in ("student", "teacher")]
+    if classes[0] != classes[1]:
+        raise SgResnetsError(
+            f"student_arch_params.num_classes={classes[0]} and teacher_arch_params.num_classes={classes[1]}: "
+            "both must have the same classes"
+        )
 
 
 def import_plugins(modules: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from super_gradients.common.registry.registry import ARCHITECTURES, register_callback, register_model
+from super_gradients.common.registry.registry import ARCHITECTURES, register_callback, register_loss, register_model
 from super_gradients.module_interfaces import SupportsInputShapeCheck
 from super_gradients.training.models.classification_models.base_classifer import BaseClassifier
 from super_gradients.training.models.classification_models.resnet import CustomizedResnet
@@ -11,6 +11,8 @@ from super_gradients.training.utils import HpmStruct
 from sg_resnets import data
 from sg_resnets.config import ResNetConfig
 from sg_resnets.diagnostics.callbacks import ActivationStatistics, GradientFlow, TrainingCurves
+from sg_resnets.distillation.losses import METHODS, DistillationLoss
+from sg_resnets.distillation.trainer import extend_kd_trainer
 from sg_resnets.nn import ResNet
 from sg_resnets.training import extend_trainer
 from sg_resnets.weights import extend_model_factory
@@ -53,6 +55,9 @@ def register() -> None:
     ARCHITECTURES[CUSTOM] = CustomResNet
     for callback in (TrainingCurves, GradientFlow, ActivationStatistics):
         register_callback(callback.__name__)(callback)
+    for loss in (*METHODS, DistillationLoss):
+        register_loss(loss.__name__)(loss)
     data.register()
     extend_trainer()
+    extend_kd_trainer()
     extend_model_factory()

@@ -16,6 +16,7 @@ from super_gradients.training import models
 
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
 from sg_resnets.diagnostics.curves import read_curves
+from sg_resnets.distillation.student import student_alone
 from sg_resnets.errors import SgResnetsError, choices
 from sg_resnets.recipe import import_plugins
 
@@ -104,7 +105,7 @@ def load_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
             f"{path} does not say which network it is: it was saved without a recipe; load it in Python with "
             "super_gradients.training.models.get(name, num_classes=N, checkpoint_path=...)"
         )
-    return path, state
+    return path, student_alone(state)
 
 
 def recipe_of(state: dict[str, Any], plugins: list[str]) -> DictConfig:

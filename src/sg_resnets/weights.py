@@ -1,4 +1,5 @@
-"""Pretrained weights: `pretrained_weights: imagenet`, `imagenet_v2` (torchvision's), `timm:<tag>`, for rows of the zoo.
+"""Pretrained weights: `pretrained_weights: imagenet`, `imagenet_v2` (torchvision's), `timm:<tag>`, and of our own
+`fashion_mnist`, `fashion_mnist_distilled` (shipped in `checkpoints/`, each with a card), for rows of the zoo.
 
 Addresses, checksums, preprocessing and class names are those of torchvision's and timm's own metadata. They are loaded
 strictly into the network as it was trained; then another number of classes gets a fresh head, and another number of
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sg_resnets import safetensors_file
 from sg_resnets.data.preprocessing import preprocessing_params
 from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.paths import checkpoints_path
 from sg_resnets.zoo import ZOO
 
 # Our name: torchvision's. ResNet-18 and -34 have the first kind only.
@@ -50,13 +53,14 @@ class Weights:
     state: dict[str, Tensor]
     num_classes: int
     processing: dict[str, Any]
+    in_channels: int = 3
 
 
 def available(name: str) -> list[str]:
     """What `pretrained_weights` may be for the architecture `name`; timm's only where timm is installed."""
     members = _torchvision_members(name)
     kinds = [kind for kind, member in TORCHVISION_KINDS.items() if member in members]
-    return kinds + [f"timm:{tag}" for tag in _timm_tags(name)]
+    return kinds + list(_shipped(name)) + [f"timm:{tag}" for tag in _timm_tags(name)]
 
 
 def load(name: str, kind: str) -> Weights:
@@ -67,12 +71,26 @@ def load(name: str, kind: str) -> Weights:
     """
     if kind.startswith("timm:") and name in ZOO and ZOO[name].timm:
         return _from_timm(name, kind.removeprefix("timm:"))
+    if kind in (shipped := _shipped(name)):
+        return _from_checkpoint(shipped[kind])
     members = _torchvision_members(name)
     if TORCHVISION_KINDS.get(kind) not in members:
         there = available(name)
         valid = choices(kind, there) if there else "there are none for it"
         raise SgResnetsError(f"no pretrained_weights '{kind}' for {name}: {valid}")
     return _from_torchvision(members[TORCHVISION_KINDS[kind]])
+
+
+def _shipped(name: str) -> dict[str, Path]:
+    """Our own checkpoints of the architecture `name`, by kind: `<name>.<kind>.safetensors`."""
+    files = sorted(checkpoints_path().glob(f"{name}.*{safetensors_file.SUFFIX}"))
+    return {file.name.split(".")[1]: file for file in files}
+
+
+def _from_checkpoint(path: Path) -> Weights:
+    checkpoint = safetensors_file.read(path)
+    arch = checkpoint["recipe"]["arch_params"]
+    return Weights(checkpoint["net"], arch["num_classes"], checkpoint["processing_params"], arch["in_channels"])
 
 
 def _torchvision_members(name: str) -> Any:
@@ -193,6 +211,7 @@ def extend_model_factory() -> None:
             wanted = dict(arch_params or {})
             num_classes = num_classes or wanted.pop("num_classes", None) or weights.num_classes
             channels = wanted.pop("in_channels", None)
+            wanted["in_channels"] = weights.in_channels
             network = original(model_name, wanted, weights.num_classes, None, *args, **kwargs)
             _load_strictly(network, weights.state, f"{pretrained_weights} weights of {model_name}")
             processing = weights.processing

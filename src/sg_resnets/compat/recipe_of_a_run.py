@@ -23,6 +23,11 @@ def present() -> bool:
     return "overrides_cfg" in inspect.getsource(cfg_utils.load_experiment_cfg)
 
 
+def with_recipe(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's contents with the recipe that is being trained, unless it has one."""
+    return state if _current is None else {"recipe": _current, **state}
+
+
 def repair() -> None:
     from omegaconf import OmegaConf, open_dict
     from super_gradients.common.environment import cfg_utils
@@ -31,6 +36,7 @@ def repair() -> None:
     from super_gradients.training.sg_trainer.sg_trainer import Trainer
 
     from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
+    from sg_resnets.distillation.student import student_recipe
     from sg_resnets.errors import SgResnetsError
 
     def remember(original):
@@ -56,9 +62,7 @@ def repair() -> None:
 
     def write_to_checkpoint(original):
         def add_checkpoint(self, tag, state_dict, global_step=None):
-            if _current is not None:
-                state_dict = {**state_dict, "recipe": _current}
-            return original(self, tag, state_dict, global_step)
+            return original(self, tag, with_recipe(state_dict), global_step)
 
         return add_checkpoint
 
@@ -78,6 +82,8 @@ def repair() -> None:
         def evaluate_checkpoint(cls, experiment_name, ckpt_name="ckpt_latest.pth", ckpt_root_dir=None, run_id=None):
             run_id = run_id or get_latest_run_id(experiment_name, ckpt_root_dir)
             cfg = cfg_utils.load_experiment_cfg(experiment_name, ckpt_root_dir, run_id)
+            recipe: Any = OmegaConf.to_container(cfg)
+            cfg = OmegaConf.create(student_recipe(recipe))
             folder = get_checkpoints_dir_path(
                 ckpt_root_dir=ckpt_root_dir, experiment_name=experiment_name, run_id=run_id
             )

@@ -28,6 +28,7 @@ def read_checkpoint(path, device="cpu"):
     """
     import torch
 
+    from sg_resnets import safetensors_file
     from sg_resnets.errors import SgResnetsError
 
     path = Path(path)
@@ -35,6 +36,8 @@ def read_checkpoint(path, device="cpu"):
         beside = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
         there = f"there are {', '.join(beside)}" if beside else f"{path.parent} has no checkpoint"
         raise SgResnetsError(f"no checkpoint at {path}: {there}")
+    if path.suffix == safetensors_file.SUFFIX:
+        return safetensors_file.read(path, device)
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -58,7 +61,10 @@ def repair() -> None:
     from super_gradients.training.utils.utils import unwrap_model
 
     from sg_resnets.compat.patching import wrap_function
+    from sg_resnets.distillation.student import student_alone
     from sg_resnets.errors import SgResnetsError
+
+    whole = True  # whether a distillation's checkpoint is read with all it holds, or as its student's
 
     def read(original):
         def read_ckpt_state_dict(ckpt_path, device="cpu"):
@@ -67,18 +73,22 @@ def repair() -> None:
             state = read_checkpoint(ckpt_path, device)
             if not isinstance(state, Mapping):
                 raise SgResnetsError(f"{ckpt_path} holds a {type(state).__name__}, not a state dict: give a checkpoint")
-            return state
+            return state if whole else student_alone(state)
 
         return read_ckpt_state_dict
 
     def load(original):
         def load_checkpoint_to_model(net, ckpt_local_path, *args, **kwargs):
+            nonlocal whole
+            whole = hasattr(unwrap_model(net), "student")  # a distillation that is resumed
             try:
                 checkpoint = original(net, ckpt_local_path, *args, **kwargs)
             except SgResnetsError:
                 raise
             except (RuntimeError, ValueError, KeyError) as error:
                 raise SgResnetsError(_why_it_does_not_fit(unwrap_model(net), ckpt_local_path)) from error
+            finally:
+                whole = True
             _refuse_a_twin(unwrap_model(net), ckpt_local_path)
             return checkpoint
 
@@ -119,4 +129,4 @@ def _refuse_a_twin(net, path):
     ours = getattr(net, "_sg_model_name", None)
     theirs = (read_checkpoint(path).get("recipe") or {}).get("architecture")
     if ours in ZOO and theirs in ZOO and ours != theirs:
-        raise SgResnetsError(f"{path} was trained as {theirs}, and this is {ours}: set architecture={theirs}")
+        raise SgResnetsError(f"{path} was trained as {theirs}, and this is {ours}: load it as {theirs}")

@@ -37,6 +37,8 @@ class InMemoryImages(Dataset):
             uniform over the image, so that the edge may cut the square. 0 means off.
         seed: changes the augmentation.
         max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
+        skip_samples: leave out so many before that. With `train: True` and what training keeps by `max_samples`, the
+            rest of the training data is a validation set, on which hyper-parameters are chosen.
 
     Raises:
         SgResnetsError: where an argument is out of its range or does not fit the images.
@@ -56,6 +58,7 @@ class InMemoryImages(Dataset):
         cutout: int = 0,
         seed: int = 0,
         max_samples: int | None = None,
+        skip_samples: int = 0,
     ):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != images.shape[-2]:
             raise SgResnetsError(f"images must be uint8 (N, C, S, S), not {images.dtype} {tuple(images.shape)}")
@@ -69,8 +72,11 @@ class InMemoryImages(Dataset):
         self.horizontal_flip = horizontal_flip
         self.cutout = whole_number("cutout", cutout, 0, self.size + 1)
         self.seed = seed
-        if max_samples is not None:
-            kept = balanced_first(self.labels.numpy(), whole_number("max_samples", max_samples, 1))
+        if max_samples is not None or skip_samples:
+            count = len(images) if max_samples is None else whole_number("max_samples", max_samples, 1)
+            kept = balanced_first(
+                self.labels.numpy(), count, whole_number("skip_samples", skip_samples, 0, len(images))
+            )
             self.images, self.labels = self.images[kept], self.labels[kept]
         # (x / 255 - mean) / std as one multiplication and one subtraction
         self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
@@ -132,12 +138,13 @@ def cut_out(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
     return images.masked_fill((inside(row).unsqueeze(2) & inside(column).unsqueeze(1)).unsqueeze(1), 0.0)
 
 
-def balanced_first(labels: np.ndarray, count: int) -> np.ndarray:
-    """Ascending indices of `count` samples: the first of each class, then the second of each class, and so on."""
+def balanced_first(labels: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
+    """Ascending indices of `count` samples: the first of each class, then the second of each class, and so on; the
+    first `skip` of them are left out."""
     by_class = np.argsort(labels, kind="stable")
     turn = np.empty_like(by_class)
     turn[by_class] = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
-    return np.sort(np.argsort(turn, kind="stable")[:count])
+    return np.sort(np.argsort(turn, kind="stable")[skip : skip + count])
 
 
 def whole_batch(batch):

@@ -1,0 +1,76 @@
+"""What a distillation step costs, over the student's step alone plus the teacher's forward pass.
+
+Run: python benchmarks/distillation_step.py [ROUNDS]. The three are timed in turn, in one process; each round gives a
+ratio. Networks and batch are those of kd_fashion_mnist_mini_resnet56_to_resnet20.
+"""
+
+import os
+import platform
+import statistics
+import sys
+import time
+
+import torch
+from super_gradients.training import models
+from super_gradients.training.utils import HpmStruct
+from torch import nn
+
+from sg_resnets.distillation.distiller import Distiller
+from sg_resnets.distillation.losses import DistillationLoss
+
+METHODS = {
+    "KD": {},
+    "DKD": {},
+    "DIST": {},
+    "FitNet": {"student": "layer2", "teacher": "layer2", "regressor": True},
+    "AT": {"student": ["layer1", "layer2", "layer3"], "teacher": ["layer1", "layer2", "layer3"]},
+    "RKD": {"student": "avgpool", "teacher": "avgpool"},
+}
+
+
+def seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(method: str, taps: dict, rounds: int, batch: int = 64) -> list[float]:
+    """The ratios of all rounds."""
+    torch.manual_seed(0)
+    arch = {"in_channels": 1, "num_classes": 10}
+    student = models.get("resnet20_cifar", arch_params={**arch, "widths": [8, 16, 32]})
+    distiller = Distiller(HpmStruct(taps=taps), student, models.get("resnet56_cifar", arch_params=arch))
+    images, labels = torch.randn(batch, 1, 28, 28), torch.randint(10, (batch,))
+    distiller.fit_to(images[:4])
+    distiller.train().to(memory_format=torch.channels_last)
+    task = nn.CrossEntropyLoss()
+    loss = DistillationLoss(task, method)
+    optimiser = torch.optim.SGD(distiller.parameters(), lr=1e-4, momentum=0.9)
+
+    def step(value) -> None:
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+
+    def student_step() -> None:
+        step(task(student(images), labels))
+
+    def teacher_forward() -> None:
+        with torch.no_grad():
+            distiller.teacher(images)
+
+    def distillation_step() -> None:
+        step(loss(distiller(images), labels)[0])
+
+    for work in (student_step, teacher_forward, distillation_step):
+        work()
+    return [seconds(distillation_step) / (seconds(student_step) + seconds(teacher_forward)) for _ in range(rounds)]
+
+
+if __name__ == "__main__":
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(f"{'method':<8} {'ratio':>6}  middle half of {rounds} rounds")
+    for method, taps in METHODS.items():
+        low, middle, high = statistics.quantiles(measure(method, taps, rounds), n=4)
+        print(f"{method:<8} {middle:>6.3f}  {low:.3f} to {high:.3f}")

@@ -1,0 +1,266 @@
+"""Six distillation losses, and the one that joins them to a task loss.
+
+Each takes what `Distiller` returns for a batch, and the labels, and gives a scalar. Features are lists with one tensor
+for each tap, (N, C, H, W). The teacher's tensors carry no gradient.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from super_gradients.common.decorators.factory_decorator import resolve_param
+from super_gradients.common.factories.losses_factory import LossesFactory
+from torch import Tensor, nn
+
+from sg_resnets.distillation.distiller import DistillationOutput
+from sg_resnets.errors import SgResnetsError
+
+
+def _refuse_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise SgResnetsError(f"temperature={temperature}: must be above 0; 1 leaves the logits as they are, 4 is usual")
+
+
+def _kl_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(softmax(teacher) || softmax(student)) of logits (N, K), mean over the batch."""
+    return F.kl_div(F.log_softmax(student, 1), F.log_softmax(teacher, 1), reduction="batchmean", log_target=True)
+
+
+class KD(nn.Module):
+    """L = T^2 KL(softmax(z_t / T) || softmax(z_s / T)), z the logits (Hinton, Vinyals & Dean, 'Distilling the
+    Knowledge in a Neural Network', 2015, section 2).
+
+    Args:
+        temperature: T, above 0.
+        standardize: replaces z by (z - mean(z)) / std(z), over the classes of each image (Sun et al., 'Logit
+            Standardization in Knowledge Distillation', 2024, section 4).
+
+    Raises:
+        SgResnetsError: the temperature is not above 0.
+    """
+
+    uses_taps = False
+
+    def __init__(self, temperature: float = 4.0, standardize: bool = False) -> None:
+        super().__init__()
+        _refuse_temperature(temperature)
+        self.temperature, self.standardize = temperature, standardize
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
+        student, teacher = output.student_output, output.teacher_output
+        if self.standardize:
+            student, teacher = _standardized(student), _standardized(teacher)
+        return self.temperature**2 * _kl_divergence(student / self.temperature, teacher / self.temperature)
+
+
+def _standardized(logits: Tensor) -> Tensor:
+    return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + 1e-7)
+
+
+class DKD(nn.Module):
+    """L = T^2 (alpha TCKD + beta NCKD) (Zhao et al., 'Decoupled Knowledge Distillation', 2022, section 3).
+
+    TCKD is the divergence of the two binary distributions (target class, all others), NCKD that of the distributions
+    over the other classes alone. Of mixed labels, (N, K), the largest is the target class.
+
+    Raises:
+        SgResnetsError: the temperature is not above 0.
+    """
+
+    uses_taps = False
+
+    def __init__(self, alpha: float = 1.0, beta: float = 2.0, temperature: float = 4.0) -> None:
+        super().__init__()
+        _refuse_temperature(temperature)
+        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
+        target = (target if target.ndim == 1 else target.argmax(1))[:, None]
+        below = torch.arange(output.student_output.shape[1] - 1, device=target.device)
+        others = below + (below >= target)  # (N, K - 1), all classes but the target
+        logits = [z / self.temperature for z in (output.student_output, output.teacher_output)]
+        rest = [z.gather(1, others) for z in logits]
+        # softmax(z_target, logsumexp(rest)) is the binary distribution.
+        binary = [
+            torch.cat((z.gather(1, target), r.logsumexp(1, keepdim=True)), 1) for z, r in zip(logits, rest, strict=True)
+        ]
+        return self.temperature**2 * (self.alpha * _kl_divergence(*binary) + self.beta * _kl_divergence(*rest))
+
+
+class DIST(nn.Module):
+    """L = T^2 (beta L_inter + gamma L_intra), with 1 - Pearson's correlation of the probabilities in place of their
+    divergence (Huang et al., 'Knowledge Distillation from A Stronger Teacher', 2022, section 3).
+
+    L_inter correlates the K classes of one image, L_intra the N images of one class; both are means.
+
+    Raises:
+        SgResnetsError: the temperature is not above 0.
+    """
+
+    uses_taps = False
+
+    def __init__(self, beta: float = 2.0, gamma: float = 2.0, temperature: float = 4.0) -> None:
+        super().__init__()
+        _refuse_temperature(temperature)
+        self.beta, self.gamma, self.temperature = beta, gamma, temperature
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
+        student, teacher = (F.softmax(z / self.temperature, 1) for z in (output.student_output, output.teacher_output))
+        inter = 1 - _correlation(student, teacher).mean()
+        intra = 1 - _correlation(student.T, teacher.T).mean()
+        return self.temperature**2 * (self.beta * inter + self.gamma * intra)
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of each row of `a` with that of `b`."""
+    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1, eps=1e-8)
+
+
+class FitNet(nn.Module):
+    """L = mean((r(f_s) - f_t)^2), summed over the taps; r is a 1x1 convolution that learns with the student (Romero et
+    al., 'FitNets: Hints for Thin Deep Nets', 2015, equation 3; the mean in place of half the sum, as is usual today).
+
+    Needs `taps` with `regressor: True`, unless the features have the same number of channels.
+    """
+
+    uses_taps = True
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
+        return _sum_over_taps(F.mse_loss, output)
+
+
+class AT(nn.Module):
+    """L = mean((q(f_s) - q(f_t))^2), summed over the taps; q is the attention map sum_c |f_c|^p over (H, W), of
+    length 1 (Zagoruyko & Komodakis, 'Paying More Attention to Attention', 2017, equation 2; the mean in place of the
+    norm, as in the authors' code)."""
+
+    uses_taps = True
+
+    def __init__(self, p: float = 2.0) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
+        return _sum_over_taps(lambda s, t: F.mse_loss(self._attention(s), self._attention(t)), output)
+
+    def _attention(self, features: Tensor) -> Tensor:
+        return F.normalize(features.abs().pow(self.p).mean(1).flatten(1), dim=1)
+
+
+class RKD(nn.Module):
+    """L = w_d L_D + w_a L_A, summed over the taps, with Huber's loss l (Park et al., 'Relational Knowledge
+    Distillation', 2019, section 3.2).
+
+    L_D = mean l(d_s, d_t): Euclidean distances of two images' features, over their mean in the batch.
+    L_A = mean l(a_s, a_t): cosines of the angles that three images form. N^3 of them: memory grows so with the batch.
+    """
+
+    uses_taps = True
+
+    def __init__(self, distance: float = 25.0, angle: float = 50.0) -> None:
+        super().__init__()
+        self.distance, self.angle = distance, angle
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
+        def loss(student: Tensor, teacher: Tensor) -> Tensor:
+            s, t = student.flatten(1), teacher.flatten(1)
+            distance = F.smooth_l1_loss(_distances(s), _distances(t))
+            return self.distance * distance + self.angle * F.smooth_l1_loss(_angles(s), _angles(t))
+
+        return _sum_over_taps(loss, output)
+
+
+def _distances(features: Tensor) -> Tensor:
+    """(N, N): distances over their mean, that of an image to itself not counted."""
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances / (distances.sum() / (distances > 0).sum().clamp_min(1)).clamp_min(1e-12)
+
+
+def _angles(features: Tensor) -> Tensor:
+    """(N, N, N): [j, i, k] is the cosine of the angle at j between i and k; 0 where two of them are one point."""
+    edges = features[None] - features[:, None]
+    lengths = edges.norm(dim=2, keepdim=True)
+    # Where the length is 0 the gradient of edges / lengths has no bound: it must not be taken at all.
+    directions = torch.where(lengths > 0, edges / torch.where(lengths > 0, lengths, 1), 0)
+    return torch.bmm(directions, directions.transpose(1, 2))
+
+
+def _sum_over_taps(loss: Any, output: DistillationOutput) -> Tensor:
+    pairs = zip(output.student_features, output.teacher_features, strict=True)
+    return torch.stack([loss(student, teacher) for student, teacher in pairs]).sum()
+
+
+METHODS = (KD, DKD, DIST, FitNet, AT, RKD)
+
+
+class DistillationLoss(nn.Module):
+    """L = task_weight * task(student, labels) + weight * ramp * method(student, teacher); float32 inside, whatever
+    autocast does outside.
+
+    Args:
+        task: any loss of logits and labels, as the host's recipes name one: {CrossEntropyLoss: {smooth_eps: 0.1}}.
+        method: one of the six: {KD: {temperature: 4.0}}.
+        weight, task_weight: at least 0.
+        warmup_epochs: ramp climbs over so many epochs: 1 / n in the first, 1 from the n-th on.
+
+    Raises:
+        SgResnetsError: the method is none of the six, or a value is wrong.
+    """
+
+    @resolve_param("task", LossesFactory())
+    def __init__(
+        self,
+        task: nn.Module,
+        method: str | Mapping[str, Any] | nn.Module,
+        weight: float = 1.0,
+        task_weight: float = 1.0,
+        warmup_epochs: int = 0,
+    ) -> None:
+        super().__init__()
+        for key, value in (("weight", weight), ("task_weight", task_weight), ("warmup_epochs", warmup_epochs)):
+            if not value >= 0:
+                raise SgResnetsError(f"distillation.{key}={value}: must be 0 or more")
+        self.task, self.method = task, _method(method)
+        self.weight, self.task_weight, self.warmup_epochs = weight, task_weight, warmup_epochs
+        self.epoch = warmup_epochs  # from 1 on; set as training goes on
+
+    @property
+    def component_names(self) -> list[str]:
+        """What is logged: the sum, then its two parts before they are weighted."""
+        return ["loss", "task", type(self.method).__name__]
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and (3,) what is logged of it."""
+        with torch.autocast(output.student_output.device.type, enabled=False):
+            output = DistillationOutput(*map(_at_least_float32, output))
+            task = self.task(output.student_output, target)
+            task = task[0] if isinstance(task, tuple) else task
+            method = self.method(output, target)
+            ramp = min(self.epoch / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0
+            loss = self.task_weight * task + self.weight * ramp * method
+        return loss, torch.stack((loss, task, method)).detach()
+
+
+def _at_least_float32(tensors: Any) -> Any:
+    if isinstance(tensors, Tensor):
+        return tensors.to(torch.promote_types(tensors.dtype, torch.float32))
+    return [_at_least_float32(tensor) for tensor in tensors]
+
+
+def _method(given: str | Mapping[str, Any] | nn.Module) -> nn.Module:
+    if isinstance(given, nn.Module):
+        return given
+    if not isinstance(given, str) and len(given) != 1:
+        raise SgResnetsError(f"distillation.method: one method at a time, not {', '.join(given) or 'none'}")
+    name, params = (given, {}) if isinstance(given, str) else next(iter(given.items()))
+    classes = {cls.__name__: cls for cls in METHODS}
+    if name not in classes:
+        raise SgResnetsError(f"unknown distillation method '{name}': valid: {', '.join(classes)}")
+    try:
+        return classes[name](**(params or {}))
+    except TypeError:
+        import inspect
+
+        valid = list(inspect.signature(classes[name]).parameters)
+        raise SgResnetsError(f"{name} takes {', '.join(valid) or 'no parameters'}, not {', '.join(params)}") from None

@@ -1,0 +1,82 @@
+"""`sg-resnets compare` and safetensors files, on the command line."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from sg_resnets.compat.safe_checkpoints import read_checkpoint
+from sg_resnets.diagnostics import compare
+from sg_resnets.diagnostics.curves import EpochRecord, write_curves
+
+
+@pytest.fixture
+def a_run(tmp_path):
+    """a_run(folder, accuracies, teacher=..., **recipe): a run's folder with what compare reads."""
+
+    def make(folder, accuracies, teacher=None, seed=0, **recipe):
+        run = tmp_path / folder
+        run.mkdir(parents=True)
+        records = [EpochRecord(i, 1.0, 0.5, 1.0, a, 10.0 * i, 100.0) for i, a in enumerate(accuracies, 1)]
+        write_curves(records, run / "curves.csv")
+        net = {"fc.weight": torch.zeros(10, 3), "bn.running_mean": torch.zeros(7)}
+        recipe = {"architecture": "tiny", "training_hyperparams": {"seed": seed}, "ckpt_root_dir": folder, **recipe}
+        torch.save({"net": net, "recipe": recipe}, run / "ckpt_best.pth")
+        if teacher:
+            (run / "teacher.json").write_text(json.dumps({"parameters": 999, "Accuracy": teacher}))
+        return run
+
+    return make
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_row(a_run, tmp_path):
+    a_run("alone/RUN_1", [0.5, 0.6, 0.5], seed=1)
+    a_run("alone/RUN_2", [0.5, 0.8, 0.7], seed=2)
+    a_run("kd/RUN_1", [0.9], teacher=0.95, teacher_architecture="big")
+    alone, kd, teacher = compare.compare([tmp_path / "alone", tmp_path / "kd"])
+    assert (alone.label, list(alone.final), list(alone.best)) == ("alone", [0.5, 0.7], [0.6, 0.8])
+    assert alone.parameters == 30 and list(alone.seconds) == [30.0, 30.0]
+    assert (kd.label, teacher.label, teacher.parameters, list(teacher.final)) == ("kd", "teacher big", 999, [0.95])
+    _, first, second, third = compare.table([alone, kd, teacher])
+    assert "60.00 +- 14.14" in first and "70.00 +- 14.14" in first and "30 s" in first and " 2 " in first
+    assert "90.00" in second and "+-" not in second and "999" in third and "95.00" in third
+    figure = compare.draw_comparison([alone, kd, teacher])
+    assert "kd" in figure.get_suptitle() and len(figure.axes[1].lines) == 2
+
+
+def test_other_settings_in_one_folder_are_told_apart_by_what_differs(a_run, tmp_path):
+    for i, rate in enumerate((0.1, 0.2)):
+        a_run(f"sweep/RUN_{i}", [0.5], lr=rate, deep={"other": rate})
+    assert [row.label for row in compare.compare([tmp_path / "sweep"])] == ["sweep lr=0.1", "sweep lr=0.2"]
+    assert [row.label for row in compare.compare([tmp_path / "sweep" / "RUN_1"])] == ["sweep"]
+
+
+def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_path, host):
+    from super_gradients.training import models
+
+    _, run = train("epochs=2", "training_hyperparams.ema=True")
+    done = sg_resnets_command("compare", run.parent, "--output", tmp_path / "c.png", cwd=tmp_path)
+    assert done.returncode == 0 and "resnet20_cifar" in done.stdout and (tmp_path / "c.png").stat().st_size > 5000
+    refused = sg_resnets_command("compare", tmp_path / "nothing", cwd=tmp_path)
+    assert refused.returncode == 1 and "no run with ckpt_best.pth and curves.csv" in refused.stderr
+
+    file = tmp_path / "mine.safetensors"
+    done = sg_resnets_command("export", run, file, cwd=tmp_path)
+    assert done.returncode == 0 and "SHA-256" in done.stdout
+    best = read_checkpoint(run / "ckpt_best.pth")
+    with safe_open(file, framework="pt") as opened:
+        assert all(torch.equal(opened.get_tensor(key), best["ema_net"][key]) for key in best["ema_net"])
+    arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}
+    network = models.get("resnet20_cifar", arch_params=arch, num_classes=10, checkpoint_path=str(file))
+    assert torch.equal(network.fc.weight, best["ema_net"]["fc.weight"])
+    rows = [sg_resnets_command("evaluate", path, cwd=tmp_path).stdout for path in (run, file)]
+    accuracy = [next(line for line in row.splitlines() if "test Accuracy" in line) for row in rows]
+    assert accuracy[0] == accuracy[1]
+
+    for output, words in (("x.pth", "must end in .safetensors"), ("no/x.safetensors", "cannot be written")):
+        refused = sg_resnets_command("export", run, output, cwd=tmp_path)
+        assert refused.returncode == 1 and words in refused.stderr and refused.stderr.count("\n") == 1
+    file.write_bytes(file.read_bytes()[:999])
+    refused = sg_resnets_command("evaluate", file, cwd=tmp_path)
+    assert refused.returncode == 1 and "damaged" in refused.stderr
