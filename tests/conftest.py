@@ -14,6 +14,7 @@ TINY = [
     "batch_size=64",
     "+arch_params.depth=8",
     "+arch_params.widths=[4,8,16]",
+    "training_hyperparams.mixed_precision=False",
     "+dataset_params.train_dataset_params.max_samples=256",
     "+dataset_params.val_dataset_params.max_samples=100",
 ]

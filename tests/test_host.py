@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 RECIPE = "--config-name=fashion_mnist_mini_resnet20"
 TINY = [
@@ -244,3 +245,25 @@ def test_the_wheel_alone_trains_a_recipe_from_another_folder(wheel, tmp_path, ru
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("checkpoints/*/RUN_*/ckpt_best.pth"))
+
+
+def test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_good_checkpoint(train, tmp_path):
+    """A rate of 1e12 breaks the second step; then weights that break in layer2.0 alone, in the second epoch."""
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step \d of epoch 1, first in .*nothing was saved"):
+        train("lr=1e12", "training_hyperparams.lr_warmup_steps=0")
+
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Break(Callback):
+        def on_train_batch_start(self, context):
+            if context.epoch == 1 and context.batch_idx == 2:
+                context.net.layer2[0].conv1.weight.data.fill_(float("inf"))
+
+    CALLBACKS["Break"] = Break
+    with pytest.raises(ValueError, match=r"at step 3 of epoch 2, first in layer2\.0\.conv1.*ckpt_latest") as caught:
+        train("epochs=3", "training_hyperparams.phase_callbacks=[Break]")
+    assert "\n" not in str(caught.value)
+    (latest,) = tmp_path.glob("*/RUN_*/ckpt_latest.pth")
+    state = torch.load(latest)
+    assert state["epoch"] == 1 and all(value.isfinite().all() for value in state["net"].values())

@@ -279,3 +279,71 @@ def test_false_warnings(train, caplog):
         train()
     said = [str(warning.message) for warning in caught] + [record.getMessage() for record in caplog.records]
     assert not [line for line in said if "torch.cuda.amp" in line or "Passing num_classes" in line]
+
+
+def _formats(train, *overrides):
+    """The formats that a convolution computed in, in training and in validation, and the run's folder."""
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    seen = {True: set(), False: set()}
+
+    class Watch(Callback):
+        def on_training_start(self, context):
+            note = lambda module, inputs, output: seen[module.training].add(output.dtype)  # noqa: E731
+            context.net.conv1.register_forward_hook(note)
+
+    CALLBACKS["Watch"] = Watch
+    network, run = train("training_hyperparams.phase_callbacks=[Watch]", *overrides)
+    return seen, network, run
+
+
+def test_mixed_precision(train):
+    bfloat16 = "training_hyperparams.mixed_precision_dtype=bfloat16"
+    seen, network, run = _formats(train, "training_hyperparams.mixed_precision=True", bfloat16)
+    assert seen == {True: {torch.bfloat16}, False: {torch.bfloat16}}
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert torch.load(run / "ckpt_latest.pth")["scaler_state_dict"] == {}  # bfloat16 needs no scaling of the loss
+    seen, _, _ = _formats(train, "training_hyperparams.mixed_precision=False", bfloat16)
+    assert seen == {True: {torch.float32}, False: {torch.float32}}
+    _, run = train("training_hyperparams.mixed_precision=True", bfloat16, "epochs=2", "resume=True")
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 2
+    for wrong, words in (("float16", "needs a GPU"), ("int8", "valid: bfloat16, float16")):
+        with pytest.raises(ValueError, match=words):
+            train("training_hyperparams.mixed_precision=True", f"training_hyperparams.mixed_precision_dtype={wrong}")
+
+
+@pytest.mark.parametrize(
+    ("device", "has", "forced", "dtype"),
+    [
+        ("cpu", (), None, None),
+        ("cpu", ("amx_tile",), None, torch.bfloat16),
+        ("cpu", ("avx512_bf16",), None, torch.bfloat16),
+        ("cpu", (), "bf16", torch.bfloat16),
+        ("cuda:0", ("cuda",), None, torch.bfloat16),
+        ("cuda:0", (), None, torch.float16),
+        ("cuda:0", ("cuda",), "float16", torch.float16),
+    ],
+)
+def test_mixed_precision_is_what_the_hardware_computes_in(monkeypatch, device, has, forced, dtype):
+    from sg_resnets.precision import mixed_dtype
+
+    for feature in ("amx_tile", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda feature=feature: feature in has)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: "cuda" in has)
+    assert mixed_dtype(device, forced) is dtype
+
+
+def test_compile_in_place(train, host):
+    from super_gradients.training import models
+
+    compiled = ("training_hyperparams.torch_compile=True", "training_hyperparams.ema=True")
+    options = "training_hyperparams.torch_compile_options={backend: aot_eager}"
+    network, run = train(*compiled, options)
+    assert network._compiled_call_impl is not None
+    state = torch.load(run / "ckpt_best.pth")
+    arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16], "num_classes": 10}
+    for net in ("net", "ema_net"):
+        models.get("resnet20_cifar", arch_params=arch).load_state_dict(state[net], strict=True)
+    eager, _ = train("training_hyperparams.ema=True")
+    torch.testing.assert_close(network.fc.weight, eager.fc.weight, rtol=1e-3, atol=1e-4)

@@ -51,8 +51,15 @@ def _devices() -> list[str]:
     print(f"  cuda              {names if cuda else 'none: training runs on the CPU'}")
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"  cpu               {torch.get_num_threads()} threads of {os.cpu_count()} cores, {capability}")
-    on_cpu = any(getattr(torch.cpu, f"_is_{feature}_supported", bool)() for feature in ("amx_tile", "avx512_bf16"))
-    print(f"  bf16 in hardware  {'cuda' if cuda and torch.cuda.is_bf16_supported() else 'cpu' if on_cpu else 'no'}")
+    from sg_resnets.precision import mixed_dtype
+
+    device = "cuda" if cuda else "cpu"
+    reasons = {
+        torch.bfloat16: f"bfloat16: the {device} computes in it",
+        torch.float16: "float16, the losses scaled: this GPU is older than Ampere and has no bfloat16",
+        None: "none, float32: this CPU has neither AMX nor AVX512-BF16, so bfloat16 would be slower",
+    }
+    print(f"  mixed precision   {reasons[mixed_dtype(device)]}")
     return []
 
 

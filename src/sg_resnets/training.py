@@ -1,8 +1,14 @@
-"""What our recipes ask of the host's Trainer beyond what it offers: `channels_last`, and a look at data and network."""
+"""What our recipes ask of the host's Trainer beyond what it offers: `channels_last`, a look at data and network before
+training, and an end to it when the loss is no number any more."""
+
+import math
+from pathlib import Path
 
 import torch
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import get_param
+from super_gradients.training.utils.callbacks import Callback, PhaseContext
+from super_gradients.training.utils.utils import unwrap_model
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -26,12 +32,56 @@ def extend_trainer() -> None:
         def train(self, model, training_params=None, train_loader=None, *args, **kwargs):
             if train_loader is not None:
                 check_data(model, train_loader)
+            callbacks = [*(get_param(training_params, "phase_callbacks") or []), StopWhenNotFinite()]
+            training_params = {**training_params, "phase_callbacks": callbacks}
             return original(self, model, training_params, train_loader, *args, **kwargs)
 
         return train
 
     wrap_method(Trainer, "_net_to_device", with_layout)
     wrap_method(Trainer, "train", with_checks)
+
+
+class StopWhenNotFinite(Callback):
+    """Ends training at the step whose loss is infinite or no number, before it is written into a checkpoint.
+
+    On a CPU that is before the backward pass. On a GPU it is after the step, when the host has waited for the loss
+    anyway; the statistics of batch-norm still tell where the numbers broke. Scaled float16 losses are left alone.
+
+    Raises:
+        SgResnetsError: names step, layer and the last good checkpoint.
+    """
+
+    def on_train_batch_loss_end(self, context: PhaseContext) -> None:
+        if context.device == "cpu":
+            self._check(context)
+
+    def on_train_batch_end(self, context: PhaseContext) -> None:
+        if context.device != "cpu":
+            self._check(context)
+
+    def _check(self, context: PhaseContext) -> None:
+        loss = float(context.loss_log_items[0])
+        if math.isfinite(loss):
+            return
+        layer = _first_broken_layer(unwrap_model(context.net))
+        latest = Path(context.ckpt_dir, "ckpt_latest.pth")
+        kept = f"the last good checkpoint is {latest}" if latest.is_file() else "nothing was saved yet"
+        raise SgResnetsError(
+            f"the loss is {loss} at step {context.batch_idx + 1} of epoch {context.epoch + 1}, first in {layer}: "
+            f"try a lower lr, or training_hyperparams.clip_grad_norm=1.0; {kept}"
+        )
+
+
+def _first_broken_layer(network: nn.Module) -> str:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and not all(
+            t.isfinite().all() for t in (*module.parameters(), module.running_mean, module.running_var) if t is not None
+        ):
+            return name
+        if not list(module.children()) and not all(p.isfinite().all() for p in module.parameters()):
+            return name
+    return "the loss itself"
 
 
 def _is_safe_in_channels_last(network: nn.Module) -> bool:

@@ -24,6 +24,9 @@ REPAIRS = (
     "torchvision_processing",
     "help_option",
     "false_warnings",
+    "mixed_precision",  # replaces what the one above has put in place
+    "compile_in_place",
+    "ddp_anywhere",
     "messages",  # last: it turns the errors of all the others into one line
 )
 

@@ -17,7 +17,7 @@ def repair() -> None:
     from super_gradients.common.data_types.enum import MultiGPUMode
     from super_gradients.common.environment.device_utils import device_config
     from super_gradients.training.sg_trainer.sg_trainer import Trainer
-    from super_gradients.training.utils.utils import random_seed
+    from super_gradients.training.utils import utils
 
     from sg_resnets.compat.patching import wrap_method
 
@@ -25,7 +25,7 @@ def repair() -> None:
         def _train_epoch(self, context, silent_mode=False):
             is_ddp = device_config.multi_gpu == MultiGPUMode.DISTRIBUTED_DATA_PARALLEL
             # 1000 seeds of one epoch's processes lie between those of two epochs.
-            random_seed(is_ddp, device_config.device, self.training_params.seed + 1000 * context.epoch)
+            utils.random_seed(is_ddp, device_config.device, self.training_params.seed + 1000 * context.epoch)
             return original(self, context, silent_mode)
 
         return _train_epoch

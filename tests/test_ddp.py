@@ -1,0 +1,108 @@
+"""Many processes on one machine (gloo), started by the recipe and by torchrun: in step, and ended when one dies."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
+
+from sg_resnets.compat.safe_checkpoints import read_checkpoint
+from sg_resnets.data.each_once import show_each_once
+from sg_resnets.diagnostics.curves import read_curves
+
+# Fixup has no batch-norm, which would see its own process' images only; in order, and without augmentation, one batch
+# of 64 is two of 32.
+SAME_WORK = [
+    "epochs=2", "lr=0.05", "architecture=fixup_resnet56_cifar", "+arch_params.depth=8", "+arch_params.widths=[4,8,16]",
+    "training_hyperparams.mixed_precision=False", "dataset_params.train_dataloader_params.shuffle=False",
+    "dataset_params.train_dataset_params.horizontal_flip=False", "training_hyperparams.lr_warmup_steps=0",
+    "+dataset_params.train_dataset_params.max_samples=256", "+dataset_params.val_dataset_params.max_samples=101",
+]  # fmt: skip
+COMMAND = ["super_gradients.train_from_recipe", "--config-name=fashion_mnist_mini_resnet20", *SAME_WORK]
+
+
+def two_processes(folder, launcher, *overrides):
+    """The finished command and the run's folder."""
+    starts = {"recipe": ["-m"], "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m"]}
+    split = ["batch_size=32", f"ckpt_root_dir={folder}", *(["multi_gpu=DDP", "num_gpus=2"] * (launcher == "recipe"))]
+    done = subprocess.run(
+        [sys.executable, *starts[launcher], *COMMAND, *split, *overrides],
+        capture_output=True, text=True, timeout=300, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return done, sorted(folder.glob("*/RUN_*"))
+
+
+@pytest.mark.parametrize("launcher", ["recipe", "torchrun"])
+def test_two_processes_learn_what_one_does_with_the_same_batches(launcher, tmp_path, train):
+    _, alone = train(*SAME_WORK, "batch_size=64", f"ckpt_root_dir={tmp_path / 'alone'}", tiny=False)
+    (tmp_path / "both").mkdir()
+    done, runs = two_processes(tmp_path / "both", launcher)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = runs  # written by one of them
+    ours, theirs = (read_checkpoint(folder / "ckpt_latest.pth") for folder in (run, alone))
+    assert ours["epoch"] == theirs["epoch"] == 2
+    for key, value in theirs["net"].items():
+        torch.testing.assert_close(ours["net"][key], value, rtol=1e-4, atol=1e-5)
+    # 101 images do not divide by two: each is seen once all the same.
+    for one, two in zip(read_curves(run / "curves.csv"), read_curves(alone / "curves.csv"), strict=True):
+        assert one.test_accuracy == pytest.approx(two.test_accuracy, abs=1e-6)
+        assert one.train_loss == pytest.approx(two.train_loss, rel=1e-3)
+
+
+def test_a_dead_process_ends_the_run_with_a_line(tmp_path):
+    started = subprocess.Popen(
+        [sys.executable, "-m", *COMMAND, "epochs=2000", "batch_size=32", f"ckpt_root_dir={tmp_path}", "multi_gpu=DDP",
+         "num_gpus=2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        while not list(tmp_path.glob("*/RUN_*/ckpt_latest.pth")):
+            assert started.poll() is None, started.stderr.read()
+            time.sleep(0.2)
+        workers = [child for child in psutil.Process(started.pid).children() if "RANK" in child.environ()]
+        victim = next(worker for worker in workers if worker.environ()["RANK"] == "1")
+        victim.kill()
+        began = time.monotonic()
+        _, printed = started.communicate(timeout=60)
+        assert time.monotonic() - began < 60 and started.returncode == 1
+        assert "Process 1 of 2 ended with signal 9; the others were stopped." in printed
+        assert "Traceback" not in printed.split("Process 1 of 2")[1]
+    finally:
+        started.kill()
+
+
+def test_more_processes_than_there_is_room_for_is_one_line(tmp_path):
+    done, runs = two_processes(tmp_path, "recipe", "num_gpus=999")
+    assert done.returncode == 1 and not runs and "Traceback" not in done.stderr
+    assert "num_gpus=999 processes, but there is no GPU" in done.stderr or "num_gpus=999, but there are" in done.stderr
+
+
+def test_evaluation_shows_each_sample_once():
+    data = TensorDataset(torch.arange(11))
+    seen = []
+    for rank in range(3):
+        sampler = DistributedSampler(data, num_replicas=3, rank=rank, shuffle=False)
+        loader = DataLoader(data, batch_size=2, sampler=sampler)
+        show_each_once(loader)
+        assert len(loader) == 2
+        seen += [int(i) for (batch,) in loader for i in batch]
+    assert sorted(seen) == list(range(11))
+
+
+def test_a_port_in_use_is_one_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        done = subprocess.run(
+            [sys.executable, "-m", *COMMAND, f"ckpt_root_dir={tmp_path}"],
+            capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**os.environ, **place},
+        )  # fmt: skip
+    assert done.returncode == 1 and f"port {port} is in use" in done.stderr and "Traceback" not in done.stderr
