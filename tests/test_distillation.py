@@ -548,7 +548,7 @@ def test_the_hosts_entry_points_take_the_recipe(run_python, teacher, tmp_path):
     overrides = [
         f"ckpt_root_dir={tmp_path}", "teacher_architecture=resnet20_cifar", "+teacher_arch_params.depth=8",
         "+student_arch_params.depth=8", "teacher_checkpoint_params.pretrained_weights=null",
-        f"teacher_checkpoint_params.checkpoint_path={teacher}", "epochs=1", "batch_size=64",
+        f"teacher_checkpoint_params.checkpoint_path={teacher.parent.parent}", "epochs=1", "batch_size=64",
         "+dataset_params.train_dataset_params.max_samples=128", "+dataset_params.val_dataset_params.max_samples=50",
     ]  # fmt: skip
     for entry in ("train_from_kd_recipe", "train_from_recipe"):
@@ -563,6 +563,14 @@ def test_the_hosts_entry_points_take_the_recipe(run_python, teacher, tmp_path):
     [
         (["teacher_checkpoint_params.checkpoint_path=null"], "the teacher has no weights"),
         (["teacher_arch_params.num_classes=7"], "both must have the same classes"),
+        (
+            [
+                "+teacher_checkpoint_params.checkpoint_num_classes=10",
+                "teacher_arch_params.num_classes=7",
+                "student_arch_params.num_classes=7",
+            ],
+            "its classifier is new",
+        ),
         (["distillation=fitnet", "distillation.taps.student=layer7"], "the student has no module 'layer7'"),
         (["distillation=at", "distillation.taps={student: [], teacher: []}"], "AT compares features: say which"),
         (["distillation=fitnet", "distillation.taps.regressor=False"], "set distillation.taps.regressor=True"),

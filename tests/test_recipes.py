@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from sg_resnets.paths import our_recipes, recipes_path
@@ -59,6 +60,19 @@ def test_a_recipe_composes_and_its_network_and_schedule_are_the_hosts_to_build(n
         assert plain["dataset_params"][f"{split}_dataloader_params"]["dataset"] in ALL_DATASETS
     mode = plain["training_hyperparams"]["lr_mode"]
     assert mode in LR_SCHEDULERS_CLS_DICT if isinstance(mode, str) else set(mode) <= set(TORCH_LR_SCHEDULERS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_trains_two_steps_through_the_host(name, compose, tmp_path, host):
+    """`+debug=smoke` is merged over the recipe as it is: the same networks, loss, optimiser, schedule and callbacks."""
+    given = [word for word in GIVEN.get(name, []) if not word.startswith(FOLDER)]
+    root = ["dataset_params.train_dataset_params.root=null"] if FOLDER in GIVEN.get(name, []) else []
+    cfg = compose("+debug=smoke", f"ckpt_root_dir={tmp_path}", *root, *given, recipe=name, tiny=False)
+    host.Trainer.train_from_config(cfg)
+    (best,) = tmp_path.glob("*/RUN_*/ckpt_best.pth")
+    state = torch.load(best)
+    assert state["recipe"]["architecture"] == cfg.get("student_architecture", cfg.architecture)
+    assert all(value.isfinite().all() for value in state["net"].values()) and (best.parent / "curves.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar100_resnet20"])

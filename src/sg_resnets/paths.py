@@ -1,6 +1,8 @@
-"""Where our own files are, in a wheel and in a source tree."""
+"""Where our own files are, in a wheel and in a source tree, and where a run's are."""
 
 from pathlib import Path
+
+from sg_resnets.errors import SgResnetsError
 
 PACKAGE = Path(__file__).parent
 
@@ -30,3 +32,22 @@ def known_recipes() -> list[str]:
     folders = [Path(folder, "recipes") for folder in (spec.submodule_search_locations or [] if spec else [])]
     hosts = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
     return [path.stem for path in our_recipes()] + hosts
+
+
+def find_run(path: Path, checkpoint: str) -> Path:
+    """The run folder that `path` is, or the latest one in the experiment's folder that it is.
+
+    Raises:
+        SgResnetsError: there is no run with such a checkpoint.
+    """
+    candidates = [path, *sorted(path.glob("RUN_*"), reverse=True)]
+    for folder in candidates:
+        if (folder / checkpoint).is_file():
+            return folder
+    around = path if path.is_dir() else path.parent
+    folders = [p.name for p in around.iterdir() if p.is_dir()] if around.is_dir() else []
+    there = sorted(name for name in folders if not name.startswith("."))
+    raise SgResnetsError(
+        f"no run with {checkpoint} in {path}: give a run's folder, or its experiment's"
+        + (f"; {around} holds {', '.join(there[:10])}" if there else "")
+    )

@@ -56,7 +56,9 @@ def prepare(cfg: Any) -> None:
 
 def _check_distillation(recipe: Any) -> None:
     given = ("checkpoint_path", "pretrained_weights")
-    if not any(OmegaConf.select(recipe, f"teacher_checkpoint_params.{key}") for key in given):
+    if not recipe.get("smoke") and not any(
+        OmegaConf.select(recipe, f"teacher_checkpoint_params.{key}") for key in given
+    ):
         raise SgResnetsError(
             "the teacher has no weights, so there is nothing to learn from it: set "
             "teacher_checkpoint_params.checkpoint_path=FILE or teacher_checkpoint_params.pretrained_weights=KIND"

@@ -18,28 +18,10 @@ from sg_resnets.compat.safe_checkpoints import read_checkpoint
 from sg_resnets.diagnostics.curves import read_curves
 from sg_resnets.distillation.student import student_alone
 from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.paths import find_run
 from sg_resnets.recipe import import_plugins
 
 SHORTCUTS = ("epochs", "lr", "batch_size", "val_batch_size", "ema", "resume", "num_workers")  # of variable_setup.yaml
-
-
-def find_run(path: Path, checkpoint: str) -> Path:
-    """The run folder that `path` is, or the latest one in the experiment's folder that it is.
-
-    Raises:
-        SgResnetsError: there is no run with such a checkpoint.
-    """
-    candidates = [path, *sorted(path.glob("RUN_*"), reverse=True)]
-    for folder in candidates:
-        if (folder / checkpoint).is_file():
-            return folder
-    around = path if path.is_dir() else path.parent
-    folders = [p.name for p in around.iterdir() if p.is_dir()] if around.is_dir() else []
-    there = sorted(name for name in folders if not name.startswith("."))
-    raise SgResnetsError(
-        f"no run with {checkpoint} in {path}: give a run's folder, or its experiment's"
-        + (f"; {around} holds {', '.join(there[:10])}" if there else "")
-    )
 
 
 def resume_run(path: Path, overrides: list[str]) -> None:

@@ -21,7 +21,8 @@ def present() -> bool:
 
 
 def read_checkpoint(path, device="cpu"):
-    """The contents of a local checkpoint: tensors and plain containers, never code.
+    """The contents of a local checkpoint: tensors and plain containers, never code. A run's folder, or its
+    experiment's, stands for its best checkpoint.
 
     Raises:
         SgResnetsError: no such file, a truncated one, or one that holds more than data.
@@ -30,8 +31,11 @@ def read_checkpoint(path, device="cpu"):
 
     from sg_resnets import safetensors_file
     from sg_resnets.errors import SgResnetsError
+    from sg_resnets.paths import find_run
 
     path = Path(path)
+    if path.is_dir():
+        path = find_run(path, "ckpt_best.pth") / "ckpt_best.pth"
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
         there = f"there are {', '.join(beside)}" if beside else f"{path.parent} has no checkpoint"

@@ -32,27 +32,33 @@ def load_cifar(name: str, train: bool = True, root: str = fashion_mnist.DEFAULT_
 
 @dataclass(frozen=True)
 class Source:
-    """`load(train, ...)` gives images, labels and class names; `mean` and `std` are the training set's, per channel."""
+    """`load(train, ...)` gives images, labels and class names; `mean` and `std` are the training set's, per channel;
+    `size` is the images' side in pixels."""
 
     load: Callable
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    size: int
+    classes: int
 
 
 IN_MEMORY = {
-    "fashion_mnist_mini": Source(fashion_mnist.load_mini, fashion_mnist.MEAN, fashion_mnist.STD),
-    "fashion_mnist": Source(fashion_mnist.load_full, fashion_mnist.MEAN, fashion_mnist.STD),
+    "fashion_mnist_mini": Source(fashion_mnist.load_mini, fashion_mnist.MEAN, fashion_mnist.STD, 28, 10),
+    "fashion_mnist": Source(fashion_mnist.load_full, fashion_mnist.MEAN, fashion_mnist.STD, 28, 10),
     # Over all pixels of the 50,000 training images. (The often seen 0.2023, 0.1994, 0.2010 for CIFAR-10 is something
     # else: the mean of each image's own standard deviation.)
-    "cifar10": Source(partial(load_cifar, "CIFAR10"), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": Source(partial(load_cifar, "CIFAR100"), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "cifar10": Source(partial(load_cifar, "CIFAR10"), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), 32, 10),
+    "cifar100": Source(partial(load_cifar, "CIFAR100"), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), 32, 100),
 }
 
 
-def in_memory(name: str, cls: type[InMemoryImages] = InMemoryImages, **params) -> InMemoryImages:
+def in_memory(
+    name: str, cls: type[InMemoryImages] = InMemoryImages, synthetic: bool = False, **params
+) -> InMemoryImages:
     """The data set `name` of `IN_MEMORY`; `params` are its source's (`train`, `root`) and those of `InMemoryImages`.
 
-    None stands for "not given". Raises SgResnetsError for an unknown name or keyword.
+    None stands for "not given". `synthetic` gives noise of its shape, ten images a class, to try a recipe without it.
+    Raises SgResnetsError for an unknown name or keyword.
     """
     if name not in IN_MEMORY:
         raise SgResnetsError(f"unknown data set '{name}': {choices(name, list(IN_MEMORY))}")
@@ -60,7 +66,15 @@ def in_memory(name: str, cls: type[InMemoryImages] = InMemoryImages, **params) -
     of_source = list(inspect.signature(source.load).parameters)
     params = given_keywords(name, params, of_source + inspect.getfullargspec(InMemoryImages.__init__).kwonlyargs)
     where = {keyword: params.pop(keyword) for keyword in of_source if keyword in params}
-    return cls(*source.load(**where), **{"mean": source.mean, "std": source.std, **params})
+    contents = _noise(source) if synthetic else source.load(**where)
+    return cls(*contents, **{"mean": source.mean, "std": source.std, **params})
+
+
+def _noise(source: Source) -> tuple[Tensor, Tensor, list[str]]:
+    labels = torch.arange(10 * source.classes) % source.classes
+    shape = (len(labels), len(source.mean), source.size, source.size)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return images, labels, [str(label) for label in range(source.classes)]
 
 
 def given_keywords(name: str, params: dict, valid: Iterable[str]) -> dict:

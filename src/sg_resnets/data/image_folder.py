@@ -4,11 +4,16 @@ The transforms are those that the ResNet weights of torchvision were first train
 crop and a flip for training; for validation the shorter side to size / 0.875 (224: 256) and the centre of it.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
@@ -76,6 +81,21 @@ class ImageFolderImages(ImageFolder):
     def get_dataset_preprocessing_params(self) -> dict:
         """For the host's `predict()`: see `preprocessing_params`."""
         return preprocessing_params(self.class_names, resize=self.resize, size=self.size, mean=self.mean, std=self.std)
+
+
+@functools.cache
+def noise_folder(classes: int) -> str:
+    """A temporary folder of noise, two images in each class of train/ and val/; gone when Python ends."""
+    folder = tempfile.mkdtemp(prefix="noise_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in range(classes):
+            place = Path(folder, split, f"{label:04d}")
+            place.mkdir(parents=True)
+            for name in ("a.jpg", "b.jpg"):
+                Image.fromarray(generator.integers(256, size=(40, 48, 3), dtype=np.uint8)).save(place / name)
+    return folder
 
 
 def _checked(root: Path) -> Path:

@@ -21,7 +21,7 @@ from torchvision.transforms import Grayscale
 from torchvision.transforms import functional as F
 
 from sg_resnets.data.catalogue import IN_MEMORY, given_keywords, in_memory
-from sg_resnets.data.image_folder import ImageFolderImages
+from sg_resnets.data.image_folder import ImageFolderImages, noise_folder
 from sg_resnets.data.in_memory import InMemoryImages, whole_batch
 from sg_resnets.errors import SgResnetsError
 
@@ -92,7 +92,10 @@ for _name in IN_MEMORY:
 
 @register_dataset("image_folder")
 def image_folder(**params) -> HostImageFolder:
+    classes = params.pop("synthetic", None)
     params = given_keywords("image_folder", params, inspect.signature(ImageFolderImages).parameters)
+    if classes:
+        params["root"] = noise_folder(classes)
     if "root" not in params:
         raise SgResnetsError("image_folder: root is missing; give the folder that holds train/ and val/")
     return HostImageFolder(**params)

@@ -12,6 +12,7 @@ from super_gradients.common.factories.losses_factory import LossesFactory
 from super_gradients.common.sg_loggers.base_sg_logger import BaseSGLogger
 from super_gradients.training.kd_trainer.kd_trainer import KDTrainer
 from super_gradients.training.metrics.metric_utils import get_metrics_results_tuple, get_metrics_titles
+from super_gradients.training.models import model_factory
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
 from super_gradients.training.utils.ema import ModelEMA
@@ -19,7 +20,7 @@ from super_gradients.training.utils.utils import unwrap_model
 from torch.utils.data import DataLoader
 
 from sg_resnets.compat import recipe_of_a_run
-from sg_resnets.compat.patching import wrap_method
+from sg_resnets.compat.patching import wrap_function, wrap_method
 from sg_resnets.distillation.distiller import Distiller
 from sg_resnets.distillation.losses import DistillationLoss
 from sg_resnets.distillation.student import is_distillation, student_alone
@@ -88,6 +89,11 @@ def prepare_distillation(network: Distiller, training_params: Mapping[str, Any],
     Raises:
         SgResnetsError: the two networks, their taps or the loss do not fit.
     """
+    if recipe_of_a_run.with_recipe({}) and getattr(network.teacher, "head_is_new", False):
+        raise SgResnetsError(
+            "the teacher's weights are for another number of classes, so its classifier is new and knows nothing: "
+            "train it on these classes first, and give that run as teacher_checkpoint_params.checkpoint_path"
+        )
     params = dict(training_params)
     loss = params.get("loss")
     if isinstance(loss, str):
@@ -155,6 +161,17 @@ def extend_kd_trainer() -> None:
 
         return add_checkpoint
 
+    def with_the_classes(original):
+        """KDTrainer gives the number of classes in arch_params alone, so that checkpoint_num_classes fails."""
+
+        def get(model_name, arch_params=None, num_classes=None, *args, **kwargs):
+            if kwargs.get("checkpoint_num_classes") and arch_params:
+                num_classes = num_classes or arch_params.get("num_classes")
+            return original(model_name, arch_params, num_classes, *args, **kwargs)
+
+        return get
+
+    wrap_function(model_factory, "get", with_the_classes)
     wrap_method(Trainer, "train_from_config", by_the_right_trainer)
     wrap_method(Trainer, "train", with_checks)
     wrap_method(KDTrainer, "_instantiate_ema_model", of_all_that_learns)

@@ -40,6 +40,7 @@ class ResNet(nn.Module):
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.head_is_new = False  # whether the classifier has been replaced, and knows nothing yet
         stem = STEMS[config.stem](config)
         stages = self._make_stages(pooled=stem[-1][0] != "conv1")
         self._features = config.widths[-1] * BLOCKS[config.block].expansion
@@ -136,6 +137,7 @@ class ResNet(nn.Module):
                 raise SgResnetsError("replace_head needs new_num_classes (a whole number) or new_head (a module)")
             new_head = nn.Linear(self._features, new_num_classes).to(next(self.parameters()))
         self.fc = new_head
+        self.head_is_new = True
 
     def get_input_channels(self) -> int:
         """Channels of the images that the network takes."""
