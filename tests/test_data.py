@@ -440,3 +440,42 @@ def test_data_sets_need_no_host():
     source = Path(fashion_mnist.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(source)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_an_image_folder_is_augmented_as_asked_in_training_alone():
+    from sg_resnets.data.image_folder import ImageFolderImages, noise_folder
+
+    root = noise_folder(2)
+    plain = ImageFolderImages(root, size=32, horizontal_flip=False)
+    kinds = {type(step).__name__ for step in plain.transform.transforms}
+    for augment, step in (("trivial", "TrivialAugmentWide"), ("rand-m7-mstd0.5-inc1", "RandAugment")):
+        train = ImageFolderImages(root, size=32, augment=augment, random_erasing=1.0)
+        steps = {type(step).__name__ for step in train.transform.transforms}
+        assert steps - kinds == {step, "RandomErasing"}
+        assert train[0][0].shape == (3, 32, 32)
+    val = ImageFolderImages(root, train=False, size=32, augment="trivial", random_erasing=1.0, crop_ratio=0.8)
+    assert val.resize == 40 and torch.equal(val[0][0], val[0][0])
+    for wrong, words in (({"augment": "autoo"}, "valid: trivial"), ({"augment": "rand-x9"}, "valid: trivial"),
+                         ({"crop_ratio": 0}, "crop_ratio=0")):  # fmt: skip
+        with pytest.raises(SgResnetsError, match=words):
+            ImageFolderImages(root, **wrong)
+
+
+def test_binary_cross_entropy_asks_one_question_for_each_class():
+    from sg_resnets.losses import BinaryCrossEntropy
+
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 2])
+    p = torch.sigmoid(logits)
+    yes = torch.eye(3)[labels]
+    expected = -(yes * p.log() + (1 - yes) * (1 - p).log()).mean()
+    torch.testing.assert_close(BinaryCrossEntropy()(logits, labels), expected)
+    torch.testing.assert_close(BinaryCrossEntropy()(logits, yes), expected)
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0]])
+    both = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    torch.testing.assert_close(BinaryCrossEntropy(threshold=0.2)(logits, mixed), BinaryCrossEntropy()(logits, both))
+    smoothed = 0.9 * yes + 0.1 / 3
+    torch.testing.assert_close(
+        BinaryCrossEntropy(smoothing=0.1)(logits, labels), BinaryCrossEntropy()(logits, smoothed)
+    )
+    with pytest.raises(SgResnetsError, match=r"smoothing=1\.5"):
+        BinaryCrossEntropy(smoothing=1.5)

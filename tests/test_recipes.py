@@ -17,8 +17,7 @@ HOSTS = Path(find_spec("super_gradients").origin).parent / "recipes"
 FOLDER = "dataset_params.train_dataset_params.root=x"
 GIVEN = {
     "image_folder_resnet18": [FOLDER, "arch_params.num_classes=7"],
-    "kd_imagenet_resnet34_to_resnet18": [FOLDER],
-    "kd_imagenet_resnet50_patient": [FOLDER],
+    **{name: [FOLDER] for name in NAMES if "imagenet" in name},
 }
 
 

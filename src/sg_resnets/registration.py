@@ -13,6 +13,7 @@ from sg_resnets.config import ResNetConfig
 from sg_resnets.diagnostics.callbacks import ActivationStatistics, GradientFlow, TrainingCurves
 from sg_resnets.distillation.losses import METHODS, DistillationLoss
 from sg_resnets.distillation.trainer import extend_kd_trainer
+from sg_resnets.losses import BinaryCrossEntropy
 from sg_resnets.nn import ResNet
 from sg_resnets.training import extend_trainer
 from sg_resnets.weights import extend_model_factory
@@ -55,7 +56,7 @@ def register() -> None:
     ARCHITECTURES[CUSTOM] = CustomResNet
     for callback in (TrainingCurves, GradientFlow, ActivationStatistics):
         register_callback(callback.__name__)(callback)
-    for loss in (*METHODS, DistillationLoss):
+    for loss in (*METHODS, DistillationLoss, BinaryCrossEntropy):
         register_loss(loss.__name__)(loss)
     data.register()
     extend_trainer()

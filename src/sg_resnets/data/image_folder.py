@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,10 @@ class ImageFolderImages(ImageFolder):
         root: the folder that holds train/ and val/, with the same class folders in each.
         train: read train/ with augmentation, or val/ without.
         size: height and width in pixels.
+        crop_ratio: for validation the shorter side becomes size / crop_ratio, and the centre is cut out.
+        augment: in training; "trivial" (Müller & Hutter 2021), or RandAugment in timm's notation, such as
+            "rand-m7-mstd0.5-inc1": magnitude 7, its deviation 0.5, operations that grow with the magnitude.
+        random_erasing: in training, the probability that a rectangle is erased.
         horizontal_flip: in training, mirror half of the images, chosen at random.
         mean, std: one number per channel, of pixels scaled to [0, 1].
         max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
@@ -54,16 +59,27 @@ class ImageFolderImages(ImageFolder):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         max_samples: int | None = None,
+        crop_ratio: float = 0.875,
+        augment: str | None = None,
+        random_erasing: float = 0.0,
     ):
         self.size = whole_number("size", size, 1)
-        self.resize = int(size / 0.875)
+        if not 0 < crop_ratio <= 1:
+            raise SgResnetsError(f"crop_ratio={crop_ratio}: must be above 0 and at most 1")
+        self.resize = int(size / crop_ratio)
         self.mean, self.std = per_channel("mean", mean, 3), per_channel("std", std, 3)
         geometry = (
-            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(0.5 if horizontal_flip else 0.0)]
+            [
+                v2.RandomResizedCrop(size),
+                v2.RandomHorizontalFlip(0.5 if horizontal_flip else 0.0),
+                *_augmentation(augment, size, self.mean),
+            ]
             if train
             else [v2.Resize(self.resize), v2.CenterCrop(size)]
         )
         to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]
+        if train and random_erasing:
+            to_tensor.append(v2.RandomErasing(random_erasing))
         folder = _checked(Path(root).expanduser()) / ("train" if train else "val")
         try:
             super().__init__(str(folder), transform=v2.Compose([*geometry, *to_tensor]), loader=_load_rgb)
@@ -81,6 +97,21 @@ class ImageFolderImages(ImageFolder):
     def get_dataset_preprocessing_params(self) -> dict:
         """For the host's `predict()`: see `preprocessing_params`."""
         return preprocessing_params(self.class_names, resize=self.resize, size=self.size, mean=self.mean, std=self.std)
+
+
+def _augmentation(name: str | None, size: int, mean: Sequence[float]) -> list[Any]:
+    if name is None:
+        return []
+    if name == "trivial":
+        return [v2.TrivialAugmentWide()]
+    from super_gradients.training.datasets.auto_augment import rand_augment_transform
+
+    try:
+        if name.startswith("rand-"):
+            return [rand_augment_transform(name, size, list(mean))]
+    except (AssertionError, ValueError):
+        pass
+    raise SgResnetsError(f"augment={name}: valid: trivial, or RandAugment such as rand-m7-mstd0.5-inc1")
 
 
 @functools.cache
