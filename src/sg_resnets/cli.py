@@ -1,5 +1,6 @@
 """The `sg-resnets` command. What only lists imports neither torch nor the host; training is the host's entry point."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,11 +118,14 @@ def _configured(name: str, arch_params: list[str], size: int | None, plugins: li
 @app.command()
 def recipes() -> None:
     """List the recipes: name and what each reaches, from its header."""
-    print(f"{'recipe':<30} reaches")
-    for path in our_recipes():
-        lines = path.read_text().splitlines()
-        reaches = next(line for line in lines if line.startswith("# Reaches:"))
-        print(f"{path.stem:<30} {reaches.removeprefix('# Reaches:').strip()}")
+    paths = our_recipes()
+    wide = max(len(path.stem) for path in paths)
+    print(f"{'recipe':<{wide}} reaches")
+    for path in paths:
+        _, _, after = path.read_text().partition("# Reaches:")
+        first, *others = after.splitlines()
+        more = itertools.takewhile(lambda line: line.startswith("#  "), others)  # indented: the sentence goes on
+        print(f"{path.stem:<{wide}} {' '.join([first.strip(), *(line[1:].strip() for line in more)])}")
 
 
 @app.command()
