@@ -267,3 +267,14 @@ def test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_goo
     (latest,) = tmp_path.glob("*/RUN_*/ckpt_latest.pth")
     state = torch.load(latest)
     assert state["epoch"] == 1 and all(value.isfinite().all() for value in state["net"].values())
+
+
+def test_a_sweep_runs_several_settings_at_a_time(run_python, tmp_path):
+    command = ["-m", "super_gradients.train_from_recipe", "-m", RECIPE, "+debug=smoke", "training_hyperparams.seed=1,2"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"ckpt_root_dir={tmp_path}"]
+    done = run_python(*command, *launcher, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    seeds = {
+        torch.load(best)["recipe"]["training_hyperparams"]["seed"] for best in tmp_path.glob("*/RUN_*/ckpt_best.pth")
+    }
+    assert seeds == {1, 2}
