@@ -13,10 +13,10 @@ def recipes_path() -> Path:
     return installed if installed.is_dir() else PACKAGE.parents[1] / "recipes"
 
 
-def checkpoints_path() -> Path:
+def pretrained_path() -> Path:
     """The folder of the checkpoints that we ship."""
-    installed = PACKAGE / "checkpoints"
-    return installed if installed.is_dir() else PACKAGE.parents[1] / "checkpoints"
+    installed = PACKAGE / "pretrained"
+    return installed if installed.is_dir() else PACKAGE.parents[1] / "checkpoints" / "pretrained"
 
 
 def our_recipes() -> list[Path]:

@@ -1,5 +1,5 @@
 """Pretrained weights: `pretrained_weights: imagenet`, `imagenet_v2` (torchvision's), `timm:<tag>`, and of our own
-`fashion_mnist`, `fashion_mnist_distilled` (shipped in `checkpoints/`, each with a card), for rows of the zoo.
+`fashion_mnist`, `fashion_mnist_distilled` (shipped in `checkpoints/pretrained`, each with a card), for rows of the zoo.
 
 Addresses, checksums, preprocessing and class names are those of torchvision's and timm's own metadata. They are loaded
 strictly into the network as it was trained; then another number of classes gets a fresh head, and another number of
@@ -18,7 +18,7 @@ from torch import Tensor
 from sg_resnets import safetensors_file
 from sg_resnets.data.preprocessing import preprocessing_params
 from sg_resnets.errors import SgResnetsError, choices
-from sg_resnets.paths import checkpoints_path
+from sg_resnets.paths import pretrained_path
 from sg_resnets.zoo import ZOO
 
 # Our name: torchvision's. ResNet-18 and -34 have the first kind only.
@@ -83,7 +83,7 @@ def load(name: str, kind: str) -> Weights:
 
 def _shipped(name: str) -> dict[str, Path]:
     """Our own checkpoints of the architecture `name`, by kind: `<name>.<kind>.safetensors`."""
-    files = sorted(checkpoints_path().glob(f"{name}.*{safetensors_file.SUFFIX}"))
+    files = sorted(pretrained_path().glob(f"{name}.*{safetensors_file.SUFFIX}"))
     return {file.name.split(".")[1]: file for file in files}
 
 

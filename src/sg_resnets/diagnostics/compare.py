@@ -30,13 +30,20 @@ class Row:
 
 
 def compare(paths: Sequence[Path]) -> list[Row]:
-    """A row for each setting found in these folders (runs, or experiments with several), the teachers' last.
+    """A row for each setting found in these folders (runs, or experiments with several), the teachers' last; paths
+    that hold no run are left out.
 
     Raises:
-        SgResnetsError: a folder without a run that has a checkpoint and curves.
+        SgResnetsError: there is no run that has a checkpoint and curves in any of them.
     """
     rows: list[Row] = []
-    for path in paths:
+    there = [path for path in paths if _runs(path)]
+    if not there:
+        raise SgResnetsError(
+            f"no run with ckpt_best.pth and curves.csv in {', '.join(map(str, paths))}: give a run's folder, or an "
+            "experiment's"
+        )
+    for path in there:
         groups: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
         for run in _runs(path):
             state = read_checkpoint(run / "ckpt_best.pth")
@@ -44,17 +51,12 @@ def compare(paths: Sequence[Path]) -> list[Row]:
             groups.setdefault(json.dumps(settings, sort_keys=True), []).append((run, state))
         names = _labels(path, [json.loads(key) for key in groups])
         rows += [_row(name, runs) for name, runs in zip(names, groups.values(), strict=True)]
-    return rows + _teachers(paths)
+    return rows + _teachers(there)
 
 
 def _runs(path: Path) -> list[Path]:
     candidates = [path, *sorted(path.glob("RUN_*"))]
-    runs = [run for run in candidates if (run / "ckpt_best.pth").is_file() and (run / "curves.csv").is_file()]
-    if not runs:
-        raise SgResnetsError(
-            f"no run with ckpt_best.pth and curves.csv in {path}: give a run's folder, or experiments'"
-        )
-    return runs
+    return [run for run in candidates if (run / "ckpt_best.pth").is_file() and (run / "curves.csv").is_file()]
 
 
 def _settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
