@@ -479,3 +479,14 @@ def test_binary_cross_entropy_asks_one_question_for_each_class():
     )
     with pytest.raises(SgResnetsError, match=r"smoothing=1\.5"):
         BinaryCrossEntropy(smoothing=1.5)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_batches_are_made_where_the_data_is_and_are_the_same_there(device):
+    options = {"crop_padding": 2, "horizontal_flip": True, "cutout": 8, "max_samples": 200}
+    here = in_memory("fashion_mnist_mini", **options)
+    there = in_memory("fashion_mnist_mini", **options).to(device)
+    (images, labels), (moved, classes) = (data.__getitems__([5, 3, 150]) for data in (here, there))
+    assert moved.device.type == device and there.images.dtype == torch.uint8
+    torch.testing.assert_close(moved.cpu(), images)
+    assert torch.equal(classes.cpu(), labels)

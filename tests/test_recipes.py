@@ -88,7 +88,11 @@ def test_cifar_has_the_schedule_of_he_et_al_2015_section_4_2(name, compose):
     assert data.train_dataloader_params.batch_size == 128 and not data.train_dataloader_params.drop_last
     assert 64_000 <= training.max_epochs * iterations < 64_000 + iterations
     assert (data.train_dataset_params.crop_padding, data.train_dataset_params.horizontal_flip) == (4, True)
-    assert set(data.val_dataset_params) == {"root", "train"}  # evaluated on the single view of the original image
+    assert set(data.val_dataset_params) == {
+        "root",
+        "train",
+        "data_on",
+    }  # evaluated on the single view of the original image
 
 
 def test_110_layers_warm_up_at_a_tenth_for_about_400_iterations(compose):

@@ -99,12 +99,17 @@ def check_data(network: nn.Module, loader: DataLoader) -> None:
     """Refuse data that the network cannot be trained on.
 
     Raises:
-        SgResnetsError: there is not one whole batch, or the numbers of classes differ.
+        SgResnetsError: there is not one whole batch, workers for data on a GPU, or other classes than the network's.
     """
     if len(loader) == 0:
         raise SgResnetsError(
             f"the training data has {len(loader.dataset)} images, fewer than one batch of {loader.batch_size}: "  # type: ignore[arg-type]
             "set a smaller batch_size"
+        )
+    if loader.num_workers and getattr(loader.dataset, "images", torch.empty(0)).is_cuda:
+        raise SgResnetsError(
+            f"num_workers={loader.num_workers}, but the data is on the GPU, which makes its batches there: set "
+            "num_workers=0, or dataset_params.train_dataset_params.data_on=host"
         )
     names, head = getattr(loader.dataset, "class_names", None), getattr(network, "fc", None)
     if names and isinstance(network, ResNet) and isinstance(head, nn.Linear) and head.out_features != len(names):

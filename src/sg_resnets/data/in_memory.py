@@ -82,6 +82,12 @@ class InMemoryImages(Dataset):
         self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
         self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
 
+    def to(self, device: str | torch.device) -> "InMemoryImages":
+        """Hold the images on `device`, and make the batches there; loaders then must have no workers."""
+        for name in ("images", "labels", "_scale", "_shift"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -93,11 +99,12 @@ class InMemoryImages(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A finished batch: images float32 (B, C, size, size), labels int64 (B,). Use `whole_batch` to collate it."""
         index = torch.as_tensor(indices, dtype=torch.int64)
+        generator, index = self._generator(index), index.to(self.images.device)
         images = self.images.index_select(0, index)  # ten times as fast as self.images[index]
         if self.size != images.shape[-1]:
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
         images = images.float().mul_(self._scale).sub_(self._shift)
-        return self._augment(images, self._generator(index)), self.labels[index]
+        return self._augment(images, generator), self.labels[index]
 
     def get_dataset_preprocessing_params(self) -> dict:
         """For the host's `predict()`: see `preprocessing_params`."""
@@ -109,7 +116,7 @@ class InMemoryImages(Dataset):
 
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         def uniform(below: int) -> Tensor:
-            return torch.randint(below, (len(images),), generator=generator)
+            return torch.randint(below, (len(images),), generator=generator).to(images.device)
 
         if self.crop_padding:
             offsets = 2 * self.crop_padding + 1
@@ -125,14 +132,14 @@ def crop_windows(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Ten
     """Pad `images` (B, C, S, S) with zeros, then cut from each the (S, S) window at its own `top` and `left` (B,)."""
     side = images.shape[-1]
     windows = F.pad(images, [padding] * 4).unfold(2, side, 1).unfold(3, side, 1)  # a view of every possible window
-    return windows[torch.arange(len(images)), :, top, left]
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
 def cut_out(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
     """Zero in each of `images` (B, C, S, S) the square of `side` pixels centred at its own `row`, `column` (B,)."""
 
     def inside(centre: Tensor) -> Tensor:
-        distance = torch.arange(images.shape[-1]) - (centre - side // 2).view(-1, 1)
+        distance = torch.arange(images.shape[-1], device=images.device) - (centre - side // 2).view(-1, 1)
         return (distance >= 0) & (distance < side)
 
     return images.masked_fill((inside(row).unsqueeze(2) & inside(column).unsqueeze(1)).unsqueeze(1), 0.0)

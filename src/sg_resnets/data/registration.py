@@ -8,6 +8,7 @@ import inspect
 import numpy as np
 from PIL import Image
 from super_gradients.common.environment.ddp_utils import get_local_rank
+from super_gradients.common.environment.device_utils import device_config
 from super_gradients.common.registry.registry import (
     register_collate_function,
     register_dataset,
@@ -79,9 +80,12 @@ class HostImageFolder(ImageFolderImages, HasPreprocessingParams):
 
 
 def _register_in_memory(name: str) -> None:
-    def build(**params) -> InMemoryImages:
+    def build(data_on: str = "host", **params) -> InMemoryImages:
+        if data_on not in ("host", "device"):
+            raise SgResnetsError(f"data_on={data_on}: valid: host, device")
         with wait_for_the_master(get_local_rank()):  # of several processes one downloads
-            return in_memory(name, HostInMemoryImages, **params)
+            data = in_memory(name, HostInMemoryImages, **params)
+        return data.to(device_config.device) if data_on == "device" else data
 
     register_dataset(name)(build)
 
