@@ -1,0 +1,66 @@
+"""Images a second of the in-memory loader, against torchvision's pipeline image by image: crop, flip, normalise.
+
+Run: python benchmarks/loader.py [ROUNDS]. Both go over the embedded Fashion-MNIST subset in batches of 128, in turn, in
+one process without workers; each round gives a ratio.
+"""
+
+import os
+import platform
+import statistics
+import sys
+import time
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from sg_resnets.data import in_memory, whole_batch
+
+PADDING, BATCH = 2, 128
+
+
+class ImageByImage(Dataset):
+    """As torchvision's MNIST and CIFAR do it: a PIL image from the array, then its transforms."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor, mean: tuple, std: tuple) -> None:
+        self.images, self.labels = images.squeeze(1).numpy(), labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(images.shape[-1], padding=PADDING),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(mean, std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def seconds(loader: DataLoader) -> float:
+    start = time.perf_counter()
+    for _ in loader:
+        pass
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    ours = in_memory("fashion_mnist_mini", crop_padding=PADDING, horizontal_flip=True)
+    theirs = ImageByImage(ours.images, ours.labels, ours.mean, ours.std)
+    loaders = [
+        DataLoader(ours, BATCH, shuffle=True, collate_fn=whole_batch),
+        DataLoader(theirs, BATCH, shuffle=True),
+    ]
+    for loader in loaders:
+        seconds(loader)
+    times = [[seconds(loader) for loader in loaders] for _ in range(rounds)]
+    low, middle, high = statistics.quantiles([slow / fast for fast, slow in times], n=4)
+    rates = [len(ours) / statistics.median(column) for column in zip(*times, strict=True)]
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(f"in memory {rates[0]:,.0f} images/s, image by image {rates[1]:,.0f} images/s")
+    print(f"ratio {middle:.1f}, middle half of {rounds} rounds {low:.1f} to {high:.1f}")
