@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from sg_resnets import weights
+from sg_resnets.data import in_memory as data_of
 from sg_resnets.errors import SgResnetsError
 from sg_resnets.zoo import ZOO
 
@@ -163,3 +164,38 @@ def test_weights_that_do_not_fit_and_a_missing_timm_are_one_line(resnet18, get, 
     with pytest.raises(SgResnetsError, match=r"needs timm: pip install 'sg-resnets\[timm\]'"):
         get("resnet18_v1b", pretrained_weights="timm:a1_in1k")
     assert weights.available("resnet18_v1b") == ["imagenet"]
+
+
+# The checkpoints that we ship.
+
+SHIPPED = sorted(weights.pretrained_path().glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_checkpoint_is_what_its_card_says(path, get):
+    from sg_resnets import safetensors_file
+    from sg_resnets.diagnostics.lesion import accuracy
+
+    name, kind, _ = path.name.split(".")
+    card = path.with_suffix(".md").read_text()
+    state = safetensors_file.read(path)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card and f"{state['acc']:.4f}" in card
+    assert f"seed {state['recipe']['training_hyperparams']['seed']}" in card and kind in weights.available(name)
+    network = get(name, num_classes=10, pretrained_weights=kind).eval()
+    assert torch.equal(network.fc.weight, state["net"]["fc.weight"])
+    data = data_of("fashion_mnist_mini", train=False)
+    found = accuracy(network, *data.__getitems__(range(len(data))))
+    assert f"{found:.4f}" in card and found > 0.9
+
+
+def test_shipped_checkpoints_are_small_and_fit_other_classes_and_channels(get):
+    assert SHIPPED and sum(path.stat().st_size for path in SHIPPED) < 10e6
+    network = get("resnet56_cifar", num_classes=7, pretrained_weights="fashion_mnist", arch_params={"in_channels": 3})
+    grey = torch.randn(2, 1, 28, 28)
+    reference = get("resnet56_cifar", num_classes=10, pretrained_weights="fashion_mnist").eval()
+    assert network.fc.out_features == 7
+    outputs = []
+    for net, images in ((network, grey.repeat(1, 3, 1, 1)), (reference, grey)):
+        net.fc = torch.nn.Identity()
+        outputs.append(net.eval()(images))
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
