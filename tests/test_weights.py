@@ -133,7 +133,7 @@ def test_every_row_with_a_twin_in_timm_lists_its_tags():
     [
         ("resnet18_v1b", "imagnet", ["no pretrained_weights 'imagnet' for resnet18_v1b", "did you mean imagenet?"]),
         ("resnet18_v1b", "imagenet_v2", ["no pretrained_weights 'imagenet_v2'", "valid: imagenet, timm:a1_in1k"]),
-        ("resnet32_cifar", "imagenet", ["for resnet20_cifar: there are none"]),
+        ("resnet32_cifar", "imagenet", ["for resnet32_cifar: there are none"]),
         ("resnet18_v1b", "timm:a9_in1k", ["no pretrained_weights 'timm:a9_in1k'", "timm:a1_in1k"]),
         (
             "resnet50_v1b",
