@@ -351,6 +351,8 @@ def test_the_input_adapter_gives_the_teacher_the_images_it_knows(distiller, host
     network = distiller(taps={"student": "layer2", "teacher": "layer2"}, teacher_input={"size": 56})
     with pytest.raises(SgResnetsError, match="same height and width"):
         network.fit_to(torch.randn(2, 1, 28, 28))
+    with pytest.raises(SgResnetsError, match="teacher_input has no side: it takes student, teacher and size"):
+        distiller(teacher_input={"side": 56})
     with pytest.raises(SgResnetsError, match="needs both student"):
         InputAdapter(student={"mean": [0.3], "std": [0.2]})
 

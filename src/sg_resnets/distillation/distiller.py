@@ -109,6 +109,8 @@ class Distiller(SgModule, SupportsInputShapeCheck):
         self._wants_regressors = bool(taps.get("regressor"))
         adapter = _plain(getattr(arch_params, "teacher_input", None))
         if adapter:
+            if unknown := set(adapter) - {"student", "teacher", "size"}:
+                raise SgResnetsError(f"teacher_input has no {', '.join(unknown)}: it takes student, teacher and size")
             teacher = nn.Sequential(InputAdapter(**adapter), teacher)
             self._teacher_taps = [f"1.{path}" for path in self._teacher_taps]
         self._teacher = Teacher(teacher)
