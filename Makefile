@@ -1,4 +1,4 @@
-# make install | demo | notebooks | test | test-all | lock; the README says what each is for.
+# make install | demo | notebooks | bench | test | test-all | lock; the README says what each is for.
 PYTHON ?= python3.11
 TORCH ?= lock
 BIN := .venv/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --constraint constraints.txt pyproject.toml
 
-.PHONY: install demo notebooks lint test test-all lock clean
+.PHONY: install demo notebooks bench lint test test-all lock clean
 
 install: .venv/installed
 dev: .venv/installed-dev
@@ -39,6 +39,15 @@ demo: install
 # From top to bottom, one after the other; their outputs are stored.
 notebooks: dev
 	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
+
+# Each prints ratios of what it runs in turn; on a quiet machine.
+BENCHMARKS := loader step timm_epoch distillation_step scaling start_up
+bench: dev
+	mkdir -p build
+	{ echo '# Benchmarks'; echo '`make bench` writes this file; what each measures is in its docstring.'; \
+	for name in $(BENCHMARKS); do printf '\n## %s\n```\n' $$name; \
+	$(BIN)/python benchmarks/$$name.py 2> build/$$name.log; echo '```'; done; } | tee build/RESULTS.md
+	mv build/RESULTS.md benchmarks/RESULTS.md
 
 lint: dev
 	$(BIN)/ruff check src tests benchmarks

@@ -4,13 +4,10 @@ Run: python benchmarks/distillation_step.py [ROUNDS]. The three are timed in tur
 ratio. Networks and batch are those of kd_fashion_mnist_mini_resnet56_to_resnet20.
 """
 
-import os
-import platform
-import statistics
 import sys
-import time
 
 import torch
+from common import now, place, ratio
 from super_gradients.training import models
 from super_gradients.training.utils import HpmStruct
 from torch import nn
@@ -29,13 +26,13 @@ METHODS = {
 
 
 def seconds(work) -> float:
-    start = time.perf_counter()
+    start = now()
     work()
-    return time.perf_counter() - start
+    return now() - start
 
 
-def measure(method: str, taps: dict, rounds: int, batch: int = 64) -> list[float]:
-    """The ratios of all rounds."""
+def measure(method: str, taps: dict, rounds: int, batch: int = 64) -> tuple[list[float], list[float]]:
+    """Seconds of a distillation step, and of what it is made of, in each round."""
     torch.manual_seed(0)
     arch = {"in_channels": 1, "num_classes": 10}
     student = models.get("resnet20_cifar", arch_params={**arch, "widths": [8, 16, 32]})
@@ -64,13 +61,12 @@ def measure(method: str, taps: dict, rounds: int, batch: int = 64) -> list[float
 
     for work in (student_step, teacher_forward, distillation_step):
         work()
-    return [seconds(distillation_step) / (seconds(student_step) + seconds(teacher_forward)) for _ in range(rounds)]
+    times = [(seconds(distillation_step), seconds(student_step) + seconds(teacher_forward)) for _ in range(rounds)]
+    return [whole for whole, _ in times], [parts for _, parts in times]
 
 
 if __name__ == "__main__":
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    print(f"{'method':<8} {'ratio':>6}  middle half of {rounds} rounds")
+    print(place())
     for method, taps in METHODS.items():
-        low, middle, high = statistics.quantiles(measure(method, taps, rounds), n=4)
-        print(f"{method:<8} {middle:>6.3f}  {low:.3f} to {high:.3f}")
+        print(ratio(f"{method:<6} step over student's step and teacher's pass", *measure(method, taps, rounds)))

@@ -4,13 +4,12 @@ Run: python benchmarks/loader.py [ROUNDS]. Both go over the embedded Fashion-MNI
 one process without workers; each round gives a ratio.
 """
 
-import os
-import platform
 import statistics
 import sys
 import time
 
 import torch
+from common import place, ratio
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -59,8 +58,8 @@ if __name__ == "__main__":
     for loader in loaders:
         seconds(loader)
     times = [[seconds(loader) for loader in loaders] for _ in range(rounds)]
-    low, middle, high = statistics.quantiles([slow / fast for fast, slow in times], n=4)
-    rates = [len(ours) / statistics.median(column) for column in zip(*times, strict=True)]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    print(f"in memory {rates[0]:,.0f} images/s, image by image {rates[1]:,.0f} images/s")
-    print(f"ratio {middle:.1f}, middle half of {rounds} rounds {low:.1f} to {high:.1f}")
+    fast, slow = (list(column) for column in zip(*times, strict=True))
+    print(place())
+    for name, column in (("in memory", fast), ("image by image", slow)):
+        print(f"{name:<15} {len(ours) / statistics.median(column):>9,.0f} images a second")
+    print(ratio("in memory over image by image", slow, fast))

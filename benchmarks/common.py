@@ -1,0 +1,68 @@
+"""What the benchmarks share: where they ran, ratios with their spread, and the host's step and epoch times."""
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from super_gradients import Trainer, init_trainer
+from super_gradients.common.environment.cfg_utils import load_recipe
+from super_gradients.common.registry.registry import CALLBACKS
+from super_gradients.training.utils.callbacks import Callback
+
+from sg_resnets.precision import mixed_dtype
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+WARM_UP = 5  # steps that are not counted
+
+
+def place() -> str:
+    """The machine, its threads and the number format of mixed precision."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpu = names[0].partition(": ")[2] if names else platform.processor()
+    gpu = f"{torch.cuda.get_device_name()}, " if DEVICE == "cuda" else ""
+    number = str(mixed_dtype(DEVICE) or torch.float32).removeprefix("torch.")
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{gpu}{cpu}, {cores}, {number}, PyTorch {torch.__version__}"
+
+
+def ratio(name: str, numerators: list[float], denominators: list[float]) -> str:
+    """A line: the median ratio of the rounds, and the middle half of them."""
+    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{name}: {middle:.2f} ({low:.2f} to {high:.2f}, middle half of {len(ratios)} rounds)"
+
+
+def now() -> float:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def median_step(starts: list[float]) -> float:
+    """Seconds between the starts of two steps."""
+    return statistics.median(b - a for a, b in zip(starts[WARM_UP:], starts[WARM_UP + 1 :], strict=False))
+
+
+class Clock(Callback):
+    """The time of each start of a batch, of the last training."""
+
+    starts: list[float] = []  # noqa: RUF012
+
+    def on_train_batch_start(self, context) -> None:
+        self.starts.append(now())
+
+
+def train_recipe(recipe: str, *overrides: str) -> list[float]:
+    """Run a recipe through the host for an epoch; the start of each step, in seconds."""
+    init_trainer()
+    CALLBACKS["Clock"] = Clock
+    Clock.starts = []
+    always = ["epochs=1", "training_hyperparams.max_valid_batches=1", "training_hyperparams.phase_callbacks=[Clock]"]
+    always += ["training_hyperparams.silent_mode=True", "training_hyperparams.save_model=False"]
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer.train_from_config(load_recipe(recipe, overrides=[*always, *overrides, f"ckpt_root_dir={folder}"]))
+    return Clock.starts
