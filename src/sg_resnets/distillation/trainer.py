@@ -31,7 +31,7 @@ logger = get_logger(__name__)
 
 class TeacherBeside(Callback):
     """Tells the loss which epoch it is; evaluates the teacher with the first validation, and logs its metrics, to
-    `teacher.json` too. Warns when the student is as good: what it is taught then holds it back."""
+    `teacher.json` too. Warns when the student is as good."""
 
     def __init__(self) -> None:
         self.teachers: dict[str, float] = {}
@@ -78,8 +78,8 @@ class TeacherBeside(Callback):
         if student == teacher or (student > teacher) == greater_is_better:
             self.warned = True
             logger.warning(
-                f"The student has reached its teacher ({name} {student:.4f}, teacher {teacher:.4f}): from here on the "
-                "teacher holds it back. Take a better teacher, or a smaller distillation.weight."
+                f"The student has reached its teacher ({name} {student:.4f}, teacher {teacher:.4f}): it can gain "
+                "little more from it, and may be held back. Take a better teacher, or a smaller distillation.weight."
             )
 
 
