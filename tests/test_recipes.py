@@ -67,7 +67,8 @@ def test_every_recipe_trains_two_steps_through_the_host(name, compose, tmp_path,
     given = [word for word in GIVEN.get(name, []) if not word.startswith(FOLDER)]
     root = ["dataset_params.train_dataset_params.root=null"] if FOLDER in GIVEN.get(name, []) else []
     cfg = compose("+debug=smoke", f"ckpt_root_dir={tmp_path}", *root, *given, recipe=name, tiny=False)
-    host.Trainer.train_from_config(cfg)
+    quantises = "quantization_params" in cfg
+    (host.Trainer.quantize_from_config if quantises else host.Trainer.train_from_config)(cfg)
     (best,) = tmp_path.glob("*/RUN_*/ckpt_best.pth")
     state = torch.load(best)
     assert state["recipe"]["architecture"] == cfg.get("student_architecture", cfg.architecture)

@@ -347,3 +347,18 @@ def test_compile_in_place(train, host):
         models.get("resnet20_cifar", arch_params=arch).load_state_dict(state[net], strict=True)
     eager, _ = train("training_hyperparams.ema=True")
     torch.testing.assert_close(network.fc.weight, eager.fc.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_int8(train, host, tmp_path):
+    """The host's own Python interface quantises, without pip and without `pytorch_quantization`."""
+    from super_gradients.training import dataloaders
+
+    network, _ = train()
+    params = {"dataset": "fashion_mnist_mini", "batch_size": 50, "collate_fn": "whole_batch"}
+    loader = dataloaders.get(dataset_params={"train": False, "max_samples": 100}, dataloader_params=params)
+    trainer = host.Trainer("int8", ckpt_root_dir=str(tmp_path))
+    from super_gradients.training.metrics import Accuracy
+
+    result = trainer.ptq(model=network, valid_loader=loader, valid_metrics_list=[Accuracy()])
+    assert Path(result.output_onnx_path).name == "ptq.onnx" and Path(result.output_onnx_path).is_file()
+    assert 0 <= result.valid_metrics_dict["Accuracy"] <= 1 and "pytorch_quantization" not in sys.modules

@@ -179,20 +179,62 @@ def compare(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a checkpoint.")],
-    output: Annotated[Path, typer.Argument(help="The file to write, .safetensors.")],
+    output: Annotated[Path, typer.Argument(help="The file to write, .safetensors or .onnx.")],
+    format: Annotated[str, typer.Option(help="safetensors, onnx or int8; by the file's name if left out.")] = "",
+    uint8_input: Annotated[
+        bool, typer.Option("--uint8-input", help="The ONNX file takes pixels 0..255 and normalises them itself.")
+    ] = False,
+    plugin: Plugins = None,
 ) -> None:
-    """Write a checkpoint (of a run: the best one) as a file to share: weights, recipe and figures, no code."""
+    """Write a checkpoint (of a run: the best one) as a file: safetensors to share, ONNX in float32 or INT8 to run."""
     from hashlib import sha256
 
-    from sg_resnets import safetensors_file
-    from sg_resnets.runs import load_checkpoint
+    suffixes = {"safetensors": ".safetensors", "onnx": ".onnx", "int8": ".onnx"}
+    format = format or output.suffix.removeprefix(".")
+    if format not in suffixes:
+        raise SgResnetsError(f"--format {format}: {choices(format, suffixes)}")
+    if output.suffix != suffixes[format]:
+        raise SgResnetsError(f"{output}: the file's name must end in {suffixes[format]}")
+    if format == "safetensors":
+        from sg_resnets import safetensors_file
+        from sg_resnets.runs import load_checkpoint
 
-    if output.suffix != safetensors_file.SUFFIX:
-        raise SgResnetsError(f"{output}: the file's name must end in {safetensors_file.SUFFIX}")
-    path, state = load_checkpoint(run)
-    safetensors_file.write(state, output)
+        path, state = load_checkpoint(run)
+        safetensors_file.write(state, output)
+    else:
+        from sg_resnets.runs import export_onnx
+
+        path, _ = export_onnx(run, output, format == "int8", uint8_input, plugin or [])
     contents = output.read_bytes()
     print(f"{output}  {len(contents):,} bytes  SHA-256 {sha256(contents).hexdigest()}  from {path}")
+
+
+@app.command()
+def benchmark(
+    files: Annotated[list[Path], typer.Argument(help="ONNX files; the others are compared with the first.")],
+    output: Annotated[Path, typer.Option(help="The picture.")] = Path("benchmark.png"),
+    accuracy: Annotated[bool, typer.Option(help="On the test data of the first file's recipe.")] = True,
+) -> None:
+    """Compare ONNX files in ONNX Runtime, one thread: accuracy, size, latency of 1 and of 32 images, in turn."""
+    from sg_resnets import onnx_benchmark
+    from sg_resnets.onnx_file import read_info
+
+    infos = [read_info(file) for file in files]
+    loader = None
+    if accuracy and infos[0].recipe:
+        from omegaconf import OmegaConf
+
+        from sg_resnets.runs import loader_of
+
+        loader = loader_of(OmegaConf.create(dict(infos[0].recipe)), "val")
+    rows = onnx_benchmark.measure(files, loader)
+    for line in onnx_benchmark.table(rows):
+        print(line)
+    print(f"measured on {onnx_benchmark.place()}")
+    for warning in onnx_benchmark.warnings(infos):
+        print(warning)
+    onnx_benchmark.draw(rows, f"ONNX Runtime, {onnx_benchmark.place()}").savefig(output, dpi=150)
+    print(f"picture: {output}")
 
 
 @app.command()

@@ -6,20 +6,28 @@ also carries its recipe, so it can leave its folder.
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from super_gradients import Trainer
-from super_gradients.training import models
+from super_gradients.training import dataloaders, models
 
+from sg_resnets import onnx_file
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
+from sg_resnets.data.preprocessing import image_side
 from sg_resnets.diagnostics.curves import read_curves
 from sg_resnets.distillation.student import student_alone
 from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.onnx_file import FileInfo
 from sg_resnets.paths import find_run
+from sg_resnets.quantization.calibrate import calibrate
+from sg_resnets.quantization.graph import insert_quantizers
+from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.quantization.trainer import complete_calibration_data, file_info, is_quantised, rebuild
 from sg_resnets.recipe import import_plugins
+from sg_resnets.zoo import ZOO
 
 SHORTCUTS = ("epochs", "lr", "batch_size", "val_batch_size", "ema", "resume", "num_workers")  # of variable_setup.yaml
 
@@ -43,7 +51,8 @@ def resume_run(path: Path, overrides: list[str]) -> None:
         cfg.ckpt_root_dir, cfg.experiment_name = str(run.parent.parent), run.parent.name
         cfg.resume = cfg.training_hyperparams.resume = True
         cfg.training_hyperparams.run_id = run.name
-    Trainer.train_from_config(cfg)
+    start = Trainer.quantize_from_config if "quantization_params" in cfg else Trainer.train_from_config
+    start(cfg)
 
 
 def _override(cfg: Any, overrides: list[str]) -> None:
@@ -112,8 +121,11 @@ def evaluate_checkpoint(path: Path, plugins: list[str]) -> Iterator[tuple[str, s
         cfg.checkpoint_params.checkpoint_path = str(path)
         cfg.checkpoint_params.pretrained_weights = None
     with _only_warnings():
-        network, results = Trainer.evaluate_from_config(cfg)
-    yield "model", cfg.architecture
+        if is_quantised(state["net"]):
+            network, results = _evaluate_quantised(cfg, state)
+        else:
+            network, results = Trainer.evaluate_from_config(cfg)
+    yield "model", cfg.architecture + (", quantised" if is_quantised(state["net"]) else "")
     yield "parameters", f"{sum(p.numel() for p in network.parameters()):,}"
     yield "data", f"{cfg.dataset_params.val_dataloader_params.get('dataset') or cfg.val_dataloader}, test split"
     for name, value in results.items():
@@ -130,12 +142,87 @@ def evaluate_checkpoint(path: Path, plugins: list[str]) -> Iterator[tuple[str, s
         yield "curves", str(path.parent / "curves.png")
 
 
+def _evaluate_quantised(cfg: DictConfig, state: dict[str, Any]) -> tuple[Any, dict[str, float]]:
+    network = _quantised(cfg, state)
+    trainer = Trainer(experiment_name=cfg.experiment_name, ckpt_root_dir=cfg.ckpt_root_dir)
+    metrics = OmegaConf.to_container(cfg.training_hyperparams.valid_metrics_list)
+    return network, trainer.test(
+        model=network, test_loader=loader_of(cfg, "val"), test_metrics_list=metrics, silent_mode=True
+    )
+
+
+def loader_of(recipe: DictConfig, split: str) -> Any:
+    """The recipe's loader of `split`, "train", "val" or "calib"."""
+    data = recipe.dataset_params
+    dataset, loading = (data[f"{split}_{part}_params"] for part in ("dataset", "dataloader"))
+    return dataloaders.get(
+        name=recipe.get(f"{split}_dataloader"),
+        dataset_params=OmegaConf.to_container(dataset, resolve=True),
+        dataloader_params=OmegaConf.to_container(loading, resolve=True),
+    )
+
+
+def export_onnx(
+    path: Path, output: Path, int8: bool = False, uint8_input: bool = False, plugins: Sequence[str] = ()
+) -> tuple[Path, FileInfo]:
+    """Write a checkpoint (of a run: the best one) as an ONNX file, with its preprocessing, recipe and accuracy in it.
+
+    A float network becomes INT8 by calibration on its recipe's training data; a quantised one is INT8 already.
+
+    Raises:
+        SgResnetsError: a float file is asked of a quantised network, or the file cannot be written.
+    """
+    if not output.absolute().parent.is_dir():
+        raise SgResnetsError(f"{output} cannot be written: there is no folder {output.parent}")
+    path, state = load_checkpoint(path)
+    recipe = recipe_of(state, list(plugins))
+    kind, params = "fp32", QuantizationParams.from_recipe(recipe.get("quantization_params"))
+    if is_quantised(state["net"]):
+        if not int8:
+            raise SgResnetsError(f"{path} holds a quantised network: write it with --format int8")
+        network: Any = _quantised(recipe, state)
+        kind = "qat" if state.get("epoch") else "ptq"
+    else:
+        network = build_network(recipe, path).eval()
+        if int8:
+            kind, network = "ptq", insert_quantizers(network, params)
+            complete_calibration_data(recipe)
+            with _only_warnings():
+                calibrate(network, loader_of(recipe, "calib"), params)
+    preprocessing = state.get("processing_params")
+    info = file_info(
+        preprocessing,
+        uint8_input=uint8_input,
+        accuracy=None if state.get("acc") is None else float(state["acc"]),
+        kind=kind,
+        reduce_range=params.reduce_range and int8,
+        recipe=OmegaConf.to_container(recipe, resolve=True),
+    )
+    if uint8_input and not info.mean:
+        raise SgResnetsError(f"{path} does not say how its images are normalised: export it without --uint8-input")
+    channels = network.get_input_channels()
+    side = image_side(preprocessing) or (ZOO[recipe.architecture].input_size if recipe.architecture in ZOO else 32)
+    onnx_file.write(network, output, (channels, side, side), info, params.runtime.integer_bias)
+    return path, info
+
+
+def _quantised(recipe: DictConfig, state: dict[str, Any]) -> Any:
+    """The quantised network of a checkpoint's contents."""
+    return rebuild(build_network(recipe), recipe, state.get("ema_net") or state["net"]).eval()
+
+
 def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> Iterator[tuple[Path, str, float]]:
     """Yields (image file, class name, probability) for images of any size."""
     from PIL import Image, UnidentifiedImageError
 
     path, state = load_checkpoint(checkpoint)
-    network = build_network(recipe_of(state, plugins), path)
+    recipe = recipe_of(state, plugins)
+    if is_quantised(state["net"]):
+        network = build_network(recipe)
+        network.set_dataset_processing_params(**state["processing_params"])
+        network.forward = _quantised(recipe, state).forward  # the host's pipeline around the quantised network
+    else:
+        network = build_network(recipe, path)
     network.eval()
     for image in images:
         try:
@@ -151,14 +238,14 @@ def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> 
         yield image, result.class_names[result.prediction.label], result.prediction.confidence
 
 
-def build_network(recipe: DictConfig, checkpoint: Path) -> Any:
-    """The recipe's network with the checkpoint's weights, by the host's own factory."""
+def build_network(recipe: DictConfig, checkpoint: Path | None = None) -> Any:
+    """The recipe's network, with the checkpoint's weights if there is one, by the host's own factory."""
     with _only_warnings():
         return models.get(
             recipe.architecture,
             arch_params=OmegaConf.to_container(recipe.arch_params),
             num_classes=recipe.arch_params.num_classes,
-            checkpoint_path=str(checkpoint),
+            checkpoint_path=checkpoint and str(checkpoint),
             num_input_channels=recipe.arch_params.get("num_input_channels"),
         )
 

@@ -27,6 +27,7 @@ REPAIRS = (
     "mixed_precision",  # replaces what the one above has put in place
     "compile_in_place",
     "ddp_anywhere",
+    "int8",
     "messages",  # last: it turns the errors of all the others into one line
 )
 

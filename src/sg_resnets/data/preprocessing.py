@@ -4,7 +4,8 @@ SuperGradients stores this description in every checkpoint and builds its predic
 containers only, so that the checkpoint can be read with `torch.load(weights_only=True)`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sg_resnets.errors import SgResnetsError
 
@@ -32,6 +33,18 @@ def preprocessing_params(
         {"ImagePermute": {"permutation": [2, 0, 1]}},
     ]
     return {"image_processor": {"ComposeProcessing": {"processings": steps}}, "class_names": list(class_names)}
+
+
+def steps_of(preprocessing: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The steps of such a description, by name."""
+    processor = (preprocessing or {}).get("image_processor", {})
+    steps = processor.get("ComposeProcessing", {}).get("processings", [])
+    return {name: given for step in steps for name, given in step.items()}
+
+
+def image_side(preprocessing: Mapping[str, Any] | None) -> int | None:
+    """Height and width that the description ends in, in pixels, if it says."""
+    return steps_of(preprocessing).get("ResizeCenterCrop", {}).get("size")
 
 
 def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:

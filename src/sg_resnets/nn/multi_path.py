@@ -39,7 +39,7 @@ class SelectiveKernel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inputs = x.chunk(2, dim=1) if self.halves else (x, x)
-        u = torch.stack([path(part) for path, part in zip(self.paths, inputs, strict=True)], dim=1)
+        u = torch.stack([path(inputs[i]) for i, path in enumerate(self.paths)], dim=1)
         z = self.fuse(u.sum(1).mean((2, 3), keepdim=True))
         weights = self.select(z).unflatten(1, (2, self.out_channels)).softmax(dim=1)
         return (weights * u).sum(1)
@@ -132,9 +132,8 @@ class Res2NetBlock(ResidualBlock):
     def residual(self, x: Tensor) -> Tensor:
         parts = self.relu(self.bn1(self.conv1(x))).split(self.width, dim=1)
         outputs: list[Tensor] = []
-        for part, convolution, bn in zip(parts, self.convs, self.bns, strict=False):
-            if outputs and self.adds:
-                part = part + outputs[-1]
+        for i, (convolution, bn) in enumerate(zip(self.convs, self.bns, strict=True)):
+            part = parts[i] + outputs[-1] if outputs and self.adds else parts[i]
             outputs.append(self.relu(bn(convolution(part))))
         if self.splits > 1:
             outputs.append(self.pool(parts[-1]))

@@ -1,0 +1,113 @@
+"""Fake quantisation: tensors are rounded to 256 values and stay float32, so that training sees what INT8 will do.
+
+x becomes s * (clip(round(x / s) + z, low, high) - z), with s = amax / levels (Jacob et al., 'Quantization and Training
+of Neural Networks for Efficient Integer-Arithmetic-Only Inference', 2018, section 3). The gradient passes through the
+rounding unchanged where x is in range, and is 0 outside. With learnt ranges that of the scale is LSQ's (Esser et al.,
+'Learned Step Size Quantization', 2020, equation 3).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sg_resnets.quantization.calibrators import HistogramCalibrator, MaxCalibrator
+from sg_resnets.quantization.params import QuantizationParams
+
+SMALLEST = 1e-8  # of a range: a tensor that was always 0 stays 0
+
+
+class Quantizer(nn.Module):
+    """Rounds a tensor of any shape; without a range yet, or switched off, it passes the tensor on.
+
+    Args:
+        low, high: the integers that there are.
+        zero_point: the integer that stands for 0.
+        channels: a range for each of so many slices along dimension 0; None is one range for all.
+        learn: whether amax is learnt.
+    """
+
+    zero_points: Tensor
+    amax: Tensor  # float32, () or (channels,): the magnitude that is the last step
+
+    def __init__(self, low: int, high: int, zero_point: int, channels: int | None = None, learn: bool = False) -> None:
+        super().__init__()
+        self.low, self.high, self.zero_point, self.channels = low, high, zero_point, channels
+        start = torch.full(() if channels is None else (channels,), float("nan"))
+        if learn:
+            self.amax = nn.Parameter(start)
+        else:
+            self.register_buffer("amax", start)
+        self.register_buffer("zero_points", torch.zeros_like(start, dtype=torch.int32) + zero_point, persistent=False)
+        self.enabled = True
+        self.calibrator: MaxCalibrator | HistogramCalibrator | None = None
+
+    @property
+    def levels(self) -> int:
+        """Steps from 0 to amax."""
+        return self.high - self.zero_point
+
+    def scale(self) -> Tensor:
+        """What one step is, float32."""
+        return self.amax.clamp(min=SMALLEST) / self.levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.calibrator is not None:
+            self.calibrator.collect(x)
+        if not self.enabled:
+            return x
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            if self.amax.requires_grad:
+                return self._learnable(x)
+            if self.channels is None:
+                return torch.fake_quantize_per_tensor_affine(x, self.scale(), self.zero_points, self.low, self.high)
+            return torch.fake_quantize_per_channel_affine(x, self.scale(), self.zero_points, 0, self.low, self.high)
+
+    def _learnable(self, x: Tensor) -> Tensor:
+        scale = self.scale() if self.channels is None else self.scale().view(-1, *[1] * (x.ndim - 1))
+        steps = (x / scale).clamp(self.low - self.zero_point, self.high - self.zero_point)
+        return (steps + (steps.round() - steps).detach()) * scale
+
+    def extra_repr(self) -> str:
+        return f"{self.low}..{self.high}, zero at {self.zero_point}"
+
+
+class QuantConv2d(nn.Conv2d):
+    """A convolution whose weights are rounded."""
+
+    weight_quantizer: Quantizer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight_quantizer(self.weight), self.bias)
+
+
+class QuantLinear(nn.Linear):
+    """A linear layer whose weights are rounded."""
+
+    weight_quantizer: Quantizer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight_quantizer(self.weight), self.bias)
+
+
+QUANTISED = {nn.Conv2d: QuantConv2d, nn.Linear: QuantLinear}
+
+
+def quantise_weights(layer: Any, params: QuantizationParams) -> None:
+    """Turn a convolution or linear layer into its quantised kind, in place: its weights keep their names."""
+    channels, most = len(layer.weight) if params.per_channel else None, 63 if params.reduce_range else 127
+    layer.__class__ = QUANTISED[type(layer)]
+    layer.weight_quantizer = Quantizer(-most, most, 0, channels, params.learn_amax)
+
+
+def activation_quantizer(negative: bool, params: QuantizationParams) -> Quantizer:
+    """For a tensor that is never below 0, or for one that can be."""
+    if not params.runtime.unsigned:
+        return Quantizer(-128, 127, 0, learn=params.learn_amax)
+    return Quantizer(0, 255, 128 if negative else 0, learn=params.learn_amax)
+
+
+def quantizers(network: nn.Module) -> dict[str, Quantizer]:
+    """All quantisers by path."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, Quantizer)}

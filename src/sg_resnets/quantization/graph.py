@@ -1,0 +1,308 @@
+"""From a float network to one with quantisers: trace it, fold what follows a convolution into it, and put a quantiser
+on each tensor that enters or leaves an integer kernel.
+
+The network becomes a `torch.fx.GraphModule` with the same modules, so its weights keep their names, and any block is
+treated alike, also a user's: what counts is which tensor flows where.
+"""
+
+import copy
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from super_gradients.module_interfaces import HasPredict
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.ops import StochasticDepth
+
+from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.nn.layers import FixupConv2d, ScalarBias
+from sg_resnets.nn.scaling import Scale
+from sg_resnets.quantization.fake_quantize import (
+    QUANTISED,
+    Quantizer,
+    activation_quantizer,
+    quantise_weights,
+    quantizers,
+)
+from sg_resnets.quantization.params import QuantizationParams
+
+_GONE = (nn.Identity, nn.Dropout, StochasticDepth)  # fine-tuning runs without them
+_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_LEAVES = (Scale, StochasticDepth)
+# Ops whose output has the input's values, some of them left out or joined by zeros: it has the input's range.
+_SAME_RANGE_MODULES = (nn.MaxPool2d, nn.Flatten)
+_SAME_RANGE_FUNCTIONS = (operator.getitem, nn.functional.pad, torch.flatten, torch.split, torch.chunk)
+_SAME_RANGE_METHODS = (
+    "flatten",
+    "unflatten",
+    "split",
+    "chunk",
+    "view",
+    "reshape",
+    "contiguous",
+    "unsqueeze",
+    "transpose",
+)
+_AVERAGES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+_NEVER_NEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid)
+
+
+class QuantizedNetwork(fx.GraphModule, HasPredict):
+    """A network with quantisers. Batch-norms that could not be folded keep their statistics."""
+
+    @property
+    def in_float(self) -> list[str]:
+        """What computes in float32, as 'path: op'."""
+        return self.meta["in_float"]
+
+    def set_dataset_processing_params(self, **params: Any) -> None:
+        """The host asks this of what it is to save the data's preprocessing with."""
+        self.meta["processing"] = params
+
+    def get_input_channels(self) -> int:
+        """Channels of the images that the network takes."""
+        return next(module.in_channels for module in self.modules() if isinstance(module, nn.Conv2d))
+
+    def train(self, mode: bool = True) -> "QuantizedNetwork":
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        return isinstance(module, _LEAVES) or super().is_leaf_module(module, path)
+
+
+def insert_quantizers(network: nn.Module, params: QuantizationParams) -> QuantizedNetwork:
+    """A copy of `network` in eval mode, folded, with quantisers that have no range yet.
+
+    Raises:
+        SgResnetsError: a pattern of `skip_modules` that matches nothing, or a network that cannot be traced.
+    """
+    folded = fold(network)
+    _refuse_unknown(folded, params.skip_modules)
+    _Insertion(folded, params).run()
+    return folded
+
+
+def fold(network: nn.Module) -> QuantizedNetwork:
+    """A copy of `network` in eval mode whose batch-norms and branch scales are part of the convolutions before them;
+    what does nothing in eval mode is gone. The outputs are the same but for rounding."""
+    network = copy.deepcopy(network).eval()
+    _merge_fixup(network)
+    try:
+        graph = _Tracer().trace(network)
+    except Exception as error:  # whatever a user's block does that cannot be traced
+        raise SgResnetsError(
+            f"{type(network).__name__} cannot be quantised: its forward decides by the values of tensors, or is no "
+            f"plain PyTorch ({' '.join(str(error).split())[:200]})"
+        ) from error
+    traced = QuantizedNetwork(network, graph, type(network).__name__)
+    for node in list(graph.nodes):
+        module = _module(traced, node)
+        if isinstance(module, _GONE):
+            _replace(graph, node, node.args[0])
+            continue
+        before = node.args[0] if module is not None and isinstance(node.args[0], fx.Node) else None
+        if before is None or len(before.users) > 1 or type(_module(traced, before)) is not nn.Conv2d:
+            continue
+        convolution: Any = _module(traced, before)
+        if isinstance(module, nn.BatchNorm2d):
+            traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, module))
+            _replace(graph, node, before)
+        elif isinstance(module, Scale):
+            _multiply(convolution, module.factor.detach().flatten())
+            _replace(graph, node, before)
+    graph.lint()
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
+
+
+@torch.no_grad()
+def _multiply(convolution: nn.Conv2d, factor: Tensor) -> None:
+    convolution.weight.mul_(factor.view(-1, 1, 1, 1))
+    if convolution.bias is not None:
+        convolution.bias.mul_(factor)
+
+
+def _merge_fixup(network: nn.Module) -> None:
+    """conv(x + a) * m + b becomes an addition of a and a plain convolution."""
+    for path, layer in list(network.named_modules()):
+        if isinstance(layer, FixupConv2d):
+            shift, plain = (
+                ScalarBias(),
+                nn.Conv2d(
+                    layer.in_channels,
+                    layer.out_channels,
+                    layer.kernel_size,  # type: ignore[arg-type]
+                    layer.stride,  # type: ignore[arg-type]
+                    layer.padding,  # type: ignore[arg-type]
+                    groups=layer.groups,
+                ),
+            )
+            shift.bias = layer.bias_in
+            factor = 1.0 if layer.multiplier is None else layer.multiplier.detach()
+            plain.weight = nn.Parameter(layer.weight.detach() * factor)
+            plain.bias = nn.Parameter(layer.bias_out.detach().expand(layer.out_channels).clone())
+            network.set_submodule(path, nn.Sequential(shift, plain))
+
+
+def _module(network: nn.Module, node: Any) -> nn.Module | None:
+    if isinstance(node, fx.Node) and node.op == "call_module":
+        return network.get_submodule(str(node.target))
+    return None
+
+
+def _replace(graph: fx.Graph, node: fx.Node, by: Any) -> None:
+    node.replace_all_uses_with(by)
+    graph.erase_node(node)
+
+
+def _refuse_unknown(network: nn.Module, patterns: Sequence[str]) -> None:
+    modules = dict(network.named_modules())
+    for pattern in patterns:
+        if not any(_matches(path, pattern) for path in modules if path):
+            layers = [path for path, module in modules.items() if type(module) in QUANTISED]
+            raise SgResnetsError(f"skip_modules: '{pattern}' matches no module: {choices(pattern, layers, limit=8)}")
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether the module at `path`, or one that holds it, has the name."""
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
+
+
+class _Insertion:
+    """One pass over a folded network: which tensors are quantised, and where each quantiser stands."""
+
+    def __init__(self, network: QuantizedNetwork, params: QuantizationParams) -> None:
+        self.network, self.graph, self.params = network, network.graph, params
+        self.of_root: dict[fx.Node, str] = {}  # the quantiser that a tensor, and all of its range, has
+        self.placed: dict[fx.Node, fx.Node] = {}  # tensor -> its quantised form
+
+    def run(self) -> None:
+        integer = [node for node in self.graph.nodes if self._is_integer(node)]
+        additions = [node for node in self.graph.nodes if self._is_addition(node)]
+        quantised = {id(_module(self.network, node)): node for node in integer}
+        for node in quantised.values():
+            quantise_weights(_module(self.network, node), self.params)
+        for node in integer:
+            self._quantise_input(node, node.args[0])
+        for node in additions:
+            for side in self._sides(node):
+                self._quantise_input(node, side)
+        if not self.params.runtime.fused_addition:
+            for node in [*integer, *additions]:
+                end = self._activated(node)
+                if type(_module(self.network, node)) is not QUANTISED[nn.Linear] and self._goes_on(end):
+                    self._quantise_output(end)
+        self.graph.lint()
+        self.network.recompile()
+        self.network.meta["in_float"] = list(self._left())
+
+    def _is_integer(self, node: fx.Node) -> bool:
+        return type(_module(self.network, node)) in QUANTISED and not self._is_skipped(str(node.target))
+
+    def _is_addition(self, node: fx.Node) -> bool:
+        """Of two tensors that the network computes."""
+        adds = node.op == "call_function" and node.target in _ADDITIONS
+        computed = all(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in node.args[:2])
+        return adds and computed and not self._is_skipped(self._path(node))
+
+    def _is_skipped(self, path: str) -> bool:
+        return any(_matches(path, pattern) for pattern in self.params.skip_modules)
+
+    def _sides(self, node: fx.Node) -> list[fx.Node]:
+        """What is quantised of an addition: both sides, or where the runtime adds inside of a convolution's kernel, all
+        but the first that is a convolution's own output."""
+        sides = list(dict.fromkeys(node.args[:2]))
+        if self.params.runtime.fused_addition:
+            direct = next((side for side in sides if self._is_integer_output(side)), None)
+            sides = [side for side in sides if side is not direct]
+        return sides  # type: ignore[return-value]
+
+    def _is_integer_output(self, node: Any) -> bool:
+        return type(_module(self.network, node)) in QUANTISED.values() and len(node.users) == 1
+
+    def _activated(self, node: fx.Node) -> fx.Node:
+        """The ReLU that alone takes a node's output, or the node."""
+        users = list(node.users)
+        return users[0] if len(users) == 1 and isinstance(_module(self.network, users[0]), nn.ReLU) else node
+
+    def _goes_on(self, node: fx.Node) -> bool:
+        return any(user.op != "output" for user in node.users)
+
+    def _same_range(self, node: fx.Node) -> bool:
+        return (
+            isinstance(_module(self.network, node), _SAME_RANGE_MODULES)
+            or (node.op == "call_function" and node.target in _SAME_RANGE_FUNCTIONS)
+            or (node.op == "call_method" and node.target in _SAME_RANGE_METHODS)
+        )
+
+    def _root(self, node: Any) -> fx.Node:
+        """The tensor that a node has its range from."""
+        while self._same_range(node) and isinstance(node.args[0], fx.Node):
+            node = node.args[0]
+        return node
+
+    def _can_be_negative(self, root: fx.Node) -> bool:
+        module = _module(self.network, root)
+        if isinstance(module, _AVERAGES) or (root.op == "call_method" and root.target == "mean"):
+            return self._can_be_negative(self._root(root.args[0]))
+        positive = root.op in ("call_method", "call_function") and getattr(root.target, "__name__", root.target) in (
+            "relu",
+            "sigmoid",
+            "softmax",
+        )
+        return not (isinstance(module, _NEVER_NEGATIVE) or positive)
+
+    def _quantised(self, tensor: fx.Node) -> fx.Node:
+        """The node that quantises `tensor`, right after it; tensors of one root share their quantiser."""
+        if tensor in self.placed:
+            return self.placed[tensor]
+        root = self._root(tensor)
+        if root not in self.of_root:
+            name = f"{root.name}_quantizer"
+            self.network.add_submodule(name, activation_quantizer(self._can_be_negative(root), self.params))
+            self.of_root[root] = name
+        with self.graph.inserting_after(tensor):
+            self.placed[tensor] = self.graph.call_module(self.of_root[root], (tensor,))
+        return self.placed[tensor]
+
+    def _quantise_input(self, node: fx.Node, tensor: Any) -> None:
+        node.replace_input_with(tensor, self._quantised(tensor))
+
+    def _quantise_output(self, tensor: fx.Node) -> None:
+        quantised = self._quantised(tensor)
+        tensor.replace_all_uses_with(quantised, delete_user_cb=lambda user: user is not quantised)
+
+    def _path(self, node: fx.Node) -> str:
+        stack: Any = node.meta.get("nn_module_stack") or {}
+        return list(stack)[-1] if stack else ""
+
+    def _left(self) -> Iterator[str]:
+        """What computes in float32, as 'path: op'."""
+        for node in self.graph.nodes:
+            module = _module(self.network, node)
+            if isinstance(module, Quantizer | nn.ReLU) or type(module) in QUANTISED.values() or self._same_range(node):
+                continue
+            if module is not None:
+                if not (isinstance(module, _AVERAGES) and node.args[0] in self.placed.values()):
+                    yield f"{node.target}: {type(module).__name__}"
+            elif node.op in ("call_function", "call_method"):
+                name = node.target if isinstance(node.target, str) else node.target.__name__
+                quantised = all(isinstance(arg, fx.Node) and arg in self.placed.values() for arg in node.args[:2])
+                if not (node.target in _ADDITIONS and (quantised or self.params.runtime.fused_addition)):
+                    yield f"{self._path(node) or node.name}: {name}"
+
+
+def only(network: nn.Module, wanted: Callable[[str, Quantizer], bool]) -> None:
+    """Switch on the quantisers that are wanted, by path, and all others off."""
+    for name, quantizer in quantizers(network).items():
+        quantizer.enabled = wanted(name, quantizer)

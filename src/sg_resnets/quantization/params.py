@@ -1,0 +1,124 @@
+"""`quantization_params` of a recipe, checked: the host's keys, and `target`, `reduce_range`,
+`sensitivity_images`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sg_resnets.errors import SgResnetsError, choices
+
+CALIBRATORS = ("max", "histogram")
+HISTOGRAM_METHODS = ("percentile", "mse", "entropy")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a runtime wants of the graph.
+
+    Attributes:
+        unsigned: activations are uint8, those that can be negative with zero point 128; else int8 with zero point 0.
+        fused_addition: a convolution's output reaches the addition unquantised, and the two become one kernel; else
+            both sides of the addition are quantised, and so is each convolution's output.
+        integer_bias: biases are stored as int32 of the scale that the accumulator has; else as float32.
+    """
+
+    unsigned: bool
+    fused_addition: bool
+    integer_bias: bool
+
+
+# ONNX Runtime: QLinearConv and QLinearAdd take uint8 and int8, the x86 kernels are made for uint8 (its documentation,
+# 'Quantize ONNX models', on data types). OpenVINO: uint8 too, additions fused into the convolution as oneDNN's sum.
+# TensorRT: 'signed symmetric', zero point 0, float biases; in a residual block the shortcut alone is quantised.
+TARGETS = {
+    "onnxruntime": Target(unsigned=True, fused_addition=False, integer_bias=True),
+    "openvino": Target(unsigned=True, fused_addition=True, integer_bias=True),
+    "tensorrt": Target(unsigned=False, fused_addition=True, integer_bias=False),
+}
+
+
+@dataclass(frozen=True)
+class QuantizationParams:
+    """The keys of `quantization_params`, flat.
+
+    Attributes:
+        ptq_only: stop after calibration.
+        calibrator_w, calibrator_i: how the range of weights and of activations is found: "max", or "histogram" with
+            `histogram_calib_method`.
+        per_channel: one range for each output channel of a weight; activations have one for each tensor.
+        learn_amax: fine-tuning learns the ranges too.
+        skip_modules: paths of modules that stay float32, exact or with * and ?.
+        histogram_calib_method: "percentile", "mse" (least squared error) or "entropy" (least Kullback-Leibler
+            divergence).
+        percentile: of |x| that is inside the range, in 0..100.
+        num_calib_batches: how many; None is as many as make 512 images.
+        verbose: print the range of each quantiser.
+        target: which runtime the file is for.
+        reduce_range: weights of 7 bits, -63..63, so that the fast kernels of x86 without VNNI or AMX do not overflow.
+        sensitivity_images: how many images each layer's own cost is measured with; 0 leaves it out.
+    """
+
+    ptq_only: bool = False
+    calibrator_w: str = "max"
+    calibrator_i: str = "histogram"
+    per_channel: bool = True
+    learn_amax: bool = False
+    skip_modules: tuple[str, ...] = ()
+    histogram_calib_method: str = "percentile"
+    percentile: float = 99.99
+    num_calib_batches: int | None = 16
+    verbose: bool = False
+    target: str = "onnxruntime"
+    reduce_range: bool = False
+    sensitivity_images: int = 256
+
+    def __post_init__(self) -> None:
+        for name, valid in (
+            ("calibrator_w", CALIBRATORS),
+            ("calibrator_i", CALIBRATORS),
+            ("histogram_calib_method", HISTOGRAM_METHODS),
+            ("target", tuple(TARGETS)),
+        ):
+            value = getattr(self, name)
+            if value not in valid:
+                raise SgResnetsError(f"quantization_params: unknown {name} '{value}': {choices(str(value), valid)}")
+        for name in ("ptq_only", "per_channel", "learn_amax", "verbose", "reduce_range"):
+            if not isinstance(getattr(self, name), bool):
+                raise SgResnetsError(f"quantization_params: {name}={getattr(self, name)}: must be True or False")
+        if self.calibrator_w == "histogram" and self.per_channel:
+            raise SgResnetsError(
+                "quantization_params: calibrator_w=histogram has too few weights in a channel for a histogram: set "
+                "calibrator_w=max, or per_channel=False"
+            )
+        if not isinstance(self.percentile, int | float) or not 0 < self.percentile <= 100:
+            raise SgResnetsError(f"quantization_params: percentile={self.percentile}: must be above 0 and at most 100")
+        for name, least in (("num_calib_batches", 1), ("sensitivity_images", 0)):
+            value = getattr(self, name)
+            optional = name == "num_calib_batches" and value is None
+            if not optional and (not isinstance(value, int) or value < least):
+                raise SgResnetsError(f"quantization_params: {name}={value}: must be a whole number from {least} on")
+
+    @property
+    def runtime(self) -> Target:
+        return TARGETS[self.target]
+
+    @classmethod
+    def from_recipe(cls, given: Mapping[str, Any] | None) -> "QuantizationParams":
+        """From a recipe's `quantization_params`, in which the host nests some keys.
+
+        Raises:
+            SgResnetsError: a key or a value that there is not.
+        """
+        from omegaconf import OmegaConf
+
+        if OmegaConf.is_config(given):
+            given = OmegaConf.to_container(given, resolve=True)  # type: ignore[assignment]
+        flat: dict[str, Any] = {}
+        for key, value in dict(given or {}).items():
+            flat.update(value or {} if key in ("selective_quantizer_params", "calib_params") else {key: value})
+        valid = list(cls.__dataclass_fields__)
+        for key in flat:
+            if key not in valid:
+                raise SgResnetsError(f"quantization_params has no '{key}': {choices(key, valid, limit=20)}")
+        skip = flat.pop("skip_modules", None) or ()
+        return cls(**flat, skip_modules=(skip,) if isinstance(skip, str) else tuple(skip))

@@ -1,0 +1,655 @@
+"""INT8: folding, quantisers and calibrators against their definitions, what ONNX Runtime and OpenVINO make of the
+files, and whole runs through the host's entry point."""
+
+import copy
+import json
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from sg_resnets.errors import SgResnetsError
+
+RECIPE = "qat_fashion_mnist_mini_resnet20"
+SMALL = {"in_channels": 1, "num_classes": 10, "depth": 8, "widths": [8, 16, 32]}
+
+
+@pytest.fixture(scope="module")
+def quantization(host):
+    """The package's modules by name."""
+    from types import SimpleNamespace
+
+    from sg_resnets import onnx_benchmark, onnx_file
+    from sg_resnets.quantization import calibrate, calibrators, fake_quantize, graph, params, report
+
+    return SimpleNamespace(
+        calibrate=calibrate.calibrate,
+        Params=params.QuantizationParams,
+        benchmark=onnx_benchmark,
+        calibrators=calibrators,
+        fake=fake_quantize,
+        files=onnx_file,
+        graph=graph,
+        report=report,
+    )
+
+
+@pytest.fixture(scope="module")
+def test_images(host):
+    """All test images of the embedded subset, normalised, and their labels."""
+    from sg_resnets.data import in_memory
+
+    return in_memory("fashion_mnist_mini", train=False).__getitems__(range(2000))
+
+
+@pytest.fixture(scope="module")
+def train_batches(host):
+    """16 batches of 64 training images, as they are evaluated."""
+    from sg_resnets.data import in_memory
+
+    images, labels = in_memory("fashion_mnist_mini", train=True).__getitems__(range(0, 12000, 11))
+    return list(zip(images.split(64), labels.split(64), strict=True))[:16]
+
+
+@pytest.fixture(scope="module")
+def trained(host):
+    """The shipped ResNet-20."""
+    from super_gradients.training import models
+
+    return models.get("resnet20_cifar", num_classes=10, pretrained_weights="fashion_mnist").eval()
+
+
+@pytest.fixture(scope="module")
+def calibrated(quantization, trained, train_batches):
+    """calibrated(**params) -> the shipped ResNet-20 after calibration; each is made once."""
+    made = {}
+
+    def make(**given):
+        key = str(sorted(given.items()))
+        if key not in made:
+            params = quantization.Params(**given)
+            network = quantization.graph.insert_quantizers(trained, params)
+            quantization.calibrate(network, train_batches, params)
+            made[key] = network
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def write(quantization, tmp_path):
+    """write(network, name, target) -> the ONNX file of a network that takes (N, 1, 28, 28)."""
+
+    def make(network, name="int8", target="onnxruntime", shape=(1, 28, 28), **info):
+        path = tmp_path / f"{name}.onnx"
+        integer_bias = quantization.Params(target=target).runtime.integer_bias
+        quantization.files.write(network, path, shape, quantization.files.FileInfo(**info), integer_bias)
+        return path
+
+    return make
+
+
+def optimised(path, tmp_path):
+    """How often each op stands in the graph that ONNX Runtime makes of the file."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+
+
+def network_of(arch_params, batches):
+    """A zoo's network of 8 layers with statistics that fit the data; otherwise untrained."""
+    from super_gradients.training import models
+
+    torch.manual_seed(0)
+    network = models.get("custom_resnet", arch_params={**SMALL, **arch_params})
+    with torch.no_grad():
+        for _ in range(2):
+            network.train()(batches[0][0])
+    return network.eval()
+
+
+# Folding
+
+
+def test_folding_changes_no_output_and_leaves_no_batch_norm(quantization, trained, test_images):
+    folded = quantization.graph.fold(trained)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(test_images[0][:100]), trained(test_images[0][:100]), rtol=1e-4, atol=1e-5)
+    kinds = Counter(type(module).__name__ for module in folded.modules())
+    assert kinds["BatchNorm2d"] == 0 and kinds["Conv2d"] == 19 and trained.bn1.num_batches_tracked > 0
+
+
+KINDS = {
+    "bottleneck": {"block": "bottleneck", "depth": 11},
+    "full_preact": {"order": "full_preact"},
+    "bn_after_addition": {"order": "bn_after_addition"},
+    "plain": {"shortcut": "none"},
+    "C": {"shortcut": "C"},
+    "D": {"shortcut": "D"},
+    "gate": {"addition": "exclusive_gate"},
+    "scaled": {"addition": "scaled"},
+    "se": {"attention": "se"},
+    "eca": {"attention": "eca"},
+    "cbam": {"attention": "cbam"},
+    "rezero": {"scaling": "rezero"},
+    "layerscale": {"scaling": "layerscale"},
+    "skipinit": {"scaling": "skipinit", "norm": "none"},
+    "fixup": {"scaling": "fixup", "norm": "none"},
+    "silu": {"activation": "silu"},
+    "blur": {"subsample": "blur"},
+    "deep": {"stem": "deep", "depth": None, "depths": [1, 1, 1]},
+    "imagenet": {"stem": "imagenet", "depth": None, "depths": [1, 1, 1]},
+    "rs": {"stem": "rs", "depth": None, "depths": [1, 1, 1]},
+    "groups": {"block": "bottleneck", "depth": 11, "groups": 2},
+    "sk_basic": {"block": "sk_basic"},
+    "sk_bottleneck": {"block": "sk_bottleneck", "depth": 11},
+    "res2net": {"block": "res2net", "depth": 11, "splits": 2, "width_per_group": 32},
+    "resnest": {"block": "resnest", "depth": 11, "splits": 2},
+    "drop_path": {"drop_path": 0.5, "dropout": 0.3},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_block_is_folded_quantised_and_exported(kind, quantization, train_batches, write, tmp_path):
+    network = network_of(KINDS[kind], train_batches)
+    for block in network.blocks():  # branches that start at zero, as if they had learnt something
+        if hasattr(block.scale, "factor"):
+            torch.nn.init.constant_(block.scale.factor, 0.5)
+        if kind == "fixup":
+            for layer in block.branch_convolutions():
+                torch.nn.init.normal_(layer.weight, std=0.1)
+                torch.nn.init.constant_(layer.bias_in, 0.1)
+    if kind == "fixup":
+        torch.nn.init.normal_(network.fc.weight)
+    params = quantization.Params(calibrator_i="max")
+    images = train_batches[1][0]
+    with torch.no_grad():
+        exact = network(images)
+        torch.testing.assert_close(quantization.graph.fold(network)(images), exact, rtol=1e-3, atol=1e-4)
+        quantised = quantization.graph.insert_quantizers(network, params)
+        quantization.calibrate(quantised, train_batches[:4], params)
+        rounded = quantised(images)
+    assert 0 < (rounded - exact).square().mean() < 0.02 * exact.square().mean()  # over 17 dB
+    path = write(quantised)
+    logits = quantization.benchmark.predictor(path, quantization.files.read_info(path))(images.numpy())
+    step = (rounded - exact).abs().max()  # what quantising costs; two ways to compute it differ by far less
+    assert np.abs(logits - rounded.numpy()).max() < step
+    found = optimised(path, tmp_path)
+    used = [node.target for node in quantised.graph.nodes if node.op == "call_module"]  # CBAM's twice
+    convolutions = sum(isinstance(quantised.get_submodule(path), torch.nn.Conv2d) for path in used)
+    assert convolutions >= sum(isinstance(module, torch.nn.Conv2d) for module in network.modules())
+    assert found["QLinearConv"] == convolutions
+    gates = {"se": 6, "cbam": 3 * 5, "eca": 3 * 4, "full_preact": 3}  # what is left in float32, at least
+    assert len(quantised.in_float) >= gates.get(kind, 0)
+
+
+def test_a_network_that_cannot_be_traced_is_refused_in_a_line(quantization):
+    class Deciding(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(SgResnetsError, match="Deciding cannot be quantised: its forward decides by the values"):
+        quantization.graph.fold(Deciding())
+
+
+# Quantisers
+
+
+@pytest.mark.parametrize("low, high, zero", [(0, 255, 0), (0, 255, 128), (-128, 127, 0)])
+def test_a_quantizer_rounds_as_jacob_et_al_2018_equation_1_and_passes_gradients_in_range(quantization, low, high, zero):
+    quantizer = quantization.fake.Quantizer(low, high, zero)
+    quantizer.amax.fill_(2.0)
+    x = (1.5 * torch.randn(1000)).requires_grad_()  # no value is half a step
+    y = quantizer(x)
+    scale = 2.0 / (high - zero)
+    integers = np.clip(np.rint(x.detach().double().numpy() / scale) + zero, low, high)
+    np.testing.assert_allclose(y.detach().numpy(), (integers - zero) * scale, atol=1e-6)
+    y.sum().backward()
+    inside = (x > (low - zero) * scale) & (x < (high - zero) * scale)
+    assert torch.equal(x.grad[inside], torch.ones(int(inside.sum()))) and not x.grad[x.abs() > 2.5].any()
+
+
+def test_weights_have_a_range_for_each_channel(quantization):
+    layer = torch.nn.Conv2d(2, 3, 1, bias=False)
+    layer.weight.data = torch.tensor([[0.5, -1.0], [10.0, 3.3], [0.01, 0.003]]).view(3, 2, 1, 1)
+    quantization.fake.quantise_weights(layer, quantization.Params())
+    layer.weight_quantizer.amax.copy_(torch.tensor([1.0, 10.0, 0.01]))
+    rounded = layer.weight_quantizer(layer.weight).flatten(1).detach().numpy()
+    steps = np.array([[1.0], [10.0], [0.01]]) / 127
+    np.testing.assert_allclose(rounded, np.rint(layer.weight.detach().flatten(1).numpy() / steps) * steps, rtol=1e-5)
+
+
+def test_a_learnt_range_has_the_gradient_of_lsq(quantization):
+    """Esser et al. 2020, equation 3: d y / d s = round(x / s) - x / s in range, the clipped integer outside."""
+    quantizer = quantization.fake.Quantizer(-128, 127, 0, learn=True)
+    quantizer.amax.data.fill_(1.27)
+    for value, expected in ((0.034, 3 - 3.4), (0.0367, 4 - 3.67), (5.0, 127), (-5.0, -128)):
+        quantizer.zero_grad()
+        quantizer(torch.tensor([value])).sum().backward()
+        assert quantizer.amax.grad.item() * 127 == pytest.approx(expected, abs=1e-3)
+
+
+def test_quantizers_compute_in_float32_whatever_autocast_does(quantization, calibrated, test_images):
+    network = copy.deepcopy(calibrated())
+    seen = []
+    for quantizer in quantization.fake.quantizers(network).values():
+        quantizer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        network(test_images[0][:4])
+    assert set(seen) == {torch.float32}
+
+
+# Calibrators
+
+
+def test_percentile_is_that_of_all_batches_and_memory_does_not_grow(quantization):
+    calibrator = quantization.calibrators.HistogramCalibrator("percentile", 99.0, 127)
+    batches = [torch.randn(10_000) * 2**i for i in range(12)]  # each reaches farther than all before
+    for batch in batches:
+        calibrator.collect(batch)
+        assert len(calibrator.counts) <= 2 * quantization.calibrators.BINS
+    every = torch.cat(batches).abs()
+    assert calibrator.counts.sum() == len(every)
+    assert calibrator.amax().item() == pytest.approx(np.percentile(every, 99.0), abs=2 * calibrator.width)
+
+
+def test_mse_is_the_best_of_all_ranges(quantization):
+    x = torch.randn(50_000)
+    x[:5] = 40.0  # a few outliers: it pays to clip them, or not, as the squared error says
+    calibrator = quantization.calibrators.HistogramCalibrator("mse", 99.99, 127)
+    calibrator.collect(x)
+
+    def error(amax):
+        return float((torch.fake_quantize_per_tensor_affine(x, amax / 127, 0, -127, 127) - x).square().mean())
+
+    best = min(error(float(amax)) for amax in torch.linspace(1, 40, 400))
+    assert error(calibrator.amax().item()) <= 1.02 * best
+
+
+def test_entropy_cuts_a_far_outlier_off_where_max_does_not(quantization):
+    x = torch.cat([torch.randn(100_000), torch.tensor([100.0])])
+    found = {}
+    for method in ("entropy", "max"):
+        calibrator = (
+            quantization.calibrators.MaxCalibrator()
+            if method == "max"
+            else quantization.calibrators.HistogramCalibrator(method, 99.99, 127)
+        )
+        calibrator.collect(x[:-1])
+        calibrator.collect(x[-1:])
+        found[method] = calibrator.amax().item()
+    assert found["max"] == 100.0 and 2.0 < found["entropy"] < 25.0
+
+
+def test_a_tensor_of_zeros_stays_zero(quantization):
+    network = network_of({}, [(torch.rand(8, 1, 28, 28),)])
+    torch.nn.init.zeros_(network.layer1[0].conv1.weight)
+    params = quantization.Params()
+    quantised = quantization.graph.insert_quantizers(network, params)
+    quantization.calibrate(quantised, [(torch.rand(8, 1, 28, 28),)], params)
+    with torch.no_grad():
+        assert quantised(torch.rand(2, 1, 28, 28)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"calibrator_i": "max"},
+        {"histogram_calib_method": "mse"},
+        {"per_channel": False},
+        {"per_channel": False, "calibrator_w": "histogram"},
+        {"reduce_range": True},
+        {"target": "openvino"},
+        {"target": "tensorrt"},
+    ],
+    ids=str,
+)
+def test_calibration_costs_at_most_half_a_point_and_half_a_minute(given, calibrated, test_images, trained):
+    began = time.perf_counter()
+    network = calibrated(**given)
+    assert time.perf_counter() - began < 30
+    images, labels = test_images
+    with torch.no_grad():
+        accuracy = [float((n(images).argmax(1) == labels).float().mean()) for n in (trained, network)]
+    assert accuracy[0] > 0.93 and accuracy[1] > accuracy[0] - 0.005
+
+
+# The file
+
+
+def test_resnet20_is_all_integer_kernels_small_and_agrees(
+    calibrated, trained, write, tmp_path, test_images, quantization
+):
+    small, large = write(calibrated()), write(trained, "fp32")
+    found = optimised(small, tmp_path)
+    assert found["QLinearConv"] == 19 and found["QLinearAdd"] == 9
+    assert not {"Conv", "FusedConv", "Add", "Relu", "Gemm", "MatMul"} & set(found)
+    assert small.stat().st_size <= 0.32 * large.stat().st_size
+    model = onnx.load(small)
+    onnx.checker.check_model(model, full_check=True)
+    stored = Counter()
+    for initializer in model.graph.initializer:
+        stored[numpy_helper.to_array(initializer).dtype.name] += numpy_helper.to_array(initializer).size
+    weights = sum(p.numel() for p in trained.parameters() if p.ndim > 1)
+    assert stored["int8"] >= weights and stored["float32"] < 0.01 * weights
+    scalars = [numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"]
+    assert all(value.ndim == 0 for value in scalars if value.size == 1 and value.dtype.name in ("float32", "uint8"))
+    images = test_images[0]
+    predict = quantization.benchmark.predictor(small, quantization.files.read_info(small))
+    with torch.no_grad():
+        agreement = (predict(images.numpy()).argmax(1) == calibrated()(images).argmax(1).numpy()).mean()
+    assert agreement >= 0.995
+
+
+@pytest.mark.parametrize("name, convolutions, additions", [("resnet18_v1b", 20, 8), ("resnet50_v1b", 53, 16)])
+def test_imagenet_resnets_are_all_integer_kernels(name, convolutions, additions, quantization, write, tmp_path):
+    from super_gradients.training import models
+
+    network = models.get(name, num_classes=1000).eval()
+    params = quantization.Params(calibrator_i="max")
+    quantised = quantization.graph.insert_quantizers(network, params)
+    quantization.calibrate(quantised, [torch.randn(2, 3, 64, 64)], params)
+    path = write(quantised, shape=(3, 64, 64))
+    found = optimised(path, tmp_path)
+    assert found["QLinearConv"] == convolutions and found["QLinearAdd"] == additions
+    assert not {"Conv", "FusedConv", "Add", "Relu"} & set(found)
+    assert path.stat().st_size < 0.27 * sum(4 * p.numel() for p in network.parameters())
+
+
+def test_seven_bit_weights_need_no_slow_kernels(calibrated, write, test_images):
+    """The largest sum of two products of uint8 and a 7-bit weight fits into 16 bits: any kernel gives the classes."""
+    network = calibrated(reduce_range=True)
+    path = write(network)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])  # as a user would
+    images = test_images[0]
+    with torch.no_grad():
+        expected = network(images).argmax(1).numpy()
+    assert (session.run(None, {"images": images.numpy()})[0].argmax(1) == expected).mean() >= 0.995
+    stored = [numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer]
+    assert max(np.abs(array.astype(int)).max() for array in stored if array.dtype == np.int8) == 63
+    assert 2 * 255 * 63 < 2**15
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_openvino_runs_the_file(target, calibrated, write, test_images):
+    openvino = pytest.importorskip("openvino")
+    network = calibrated(target=target)
+    compiled = openvino.Core().compile_model(write(network, target=target), "CPU")
+    images = test_images[0][:1000]
+    with torch.no_grad():
+        expected = network(images).argmax(1).numpy()
+    assert (compiled(images.numpy())[0].argmax(1) == expected).mean() >= 0.99
+
+
+def test_tensorrt_gets_symmetric_int8_and_additions_that_it_can_fuse(calibrated, write):
+    graph = onnx.load(write(calibrated(target="tensorrt"), target="tensorrt")).graph
+    made_by = {output: node for node in graph.node for output in node.output}
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    values |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in graph.node if n.op_type == "Constant"}
+    quantising = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    zero_points = [values[node.input[2]] for node in quantising]
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zero_points)
+    for node in graph.node:
+        if node.op_type == "Conv":
+            assert [made_by[name].op_type for name in node.input[:2]] == ["DequantizeLinear"] * 2
+            assert values[node.input[2]].dtype == np.float32
+    additions = [node for node in graph.node if node.op_type == "Add"]
+    assert len(additions) == 9
+    assert all({made_by[name].op_type for name in node.input} == {"Conv", "DequantizeLinear"} for node in additions)
+
+
+@pytest.mark.gpu
+def test_tensorrt_builds_an_engine(calibrated, write):
+    tensorrt = pytest.importorskip("tensorrt")
+    logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = tensorrt.OnnxParser(network, logger)
+    file = write(calibrated(target="tensorrt"), target="tensorrt")
+    assert parser.parse(file.read_bytes()), parser.get_error(0)
+    profile, config = builder.create_optimization_profile(), builder.create_builder_config()
+    profile.set_shape("images", (1, 1, 28, 28), (32, 1, 28, 28), (128, 1, 28, 28))
+    config.add_optimization_profile(profile)
+    assert builder.build_serialized_network(network, config)
+
+
+def test_pixels_in_the_file_give_the_same_classes(calibrated, write, quantization, test_images):
+    info = {"mean": [0.2860], "std": [0.3530], "classes": ["a", "b"], "accuracy": 0.5, "kind": "ptq"}
+    plain, pixels = write(calibrated(), "plain", **info), write(calibrated(), "pixels", uint8_input=True, **info)
+    assert onnx.load(pixels).graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    images = test_images[0][:500].numpy()
+    a, b = (quantization.benchmark.predictor(p, quantization.files.read_info(p))(images) for p in (plain, pixels))
+    np.testing.assert_allclose(a, b, atol=0.2)
+    assert (a.argmax(1) == b.argmax(1)).mean() >= 0.995
+    read = quantization.files.read_info(pixels)
+    assert read.classes == ["a", "b"] and read.accuracy == 0.5 and read.uint8_input
+
+
+# Whole runs
+
+
+@pytest.fixture(scope="module")
+def float_run(host, tmp_path_factory):
+    """The folder of a small float network's run."""
+    from super_gradients import Trainer, init_trainer
+    from super_gradients.common.environment.cfg_utils import load_recipe
+
+    from conftest import TINY
+
+    init_trainer()
+    root = tmp_path_factory.mktemp("float")
+    torch.set_num_threads(1)
+    Trainer.train_from_config(load_recipe("fashion_mnist_mini_resnet20", overrides=[*TINY, f"ckpt_root_dir={root}"]))
+    return next(root.glob("*/RUN_*"))
+
+
+@pytest.fixture
+def quantise(compose, host, float_run, tmp_path):
+    """quantise(overrides...) -> (result, run folder): the small net through the host's `quantize_from_config`."""
+
+    def run(*overrides, tiny=True):
+        given = [f"ckpt_root_dir={tmp_path}", f"checkpoint_params.checkpoint_path={float_run}"]
+        cfg = compose(*given, "quantization_params.sensitivity_images=16", *overrides, recipe=RECIPE, tiny=tiny)
+        result = host.Trainer.quantize_from_config(cfg)
+        return result, sorted(Path(cfg.ckpt_root_dir, cfg.experiment_name).glob("RUN_*"))[-1]
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _short_timings(host, monkeypatch):
+    from sg_resnets import onnx_benchmark
+
+    monkeypatch.setattr(onnx_benchmark, "ROUND_SECONDS", 0.0)
+
+
+def test_a_run_calibrates_fine_tunes_exports_and_reports(quantise, capfd, sg_resnets_command):
+    result, run = quantise()
+    printed = capfd.readouterr().out
+    assert {"fp32.onnx", "ptq.onnx", "qat.onnx", "report.png", "ckpt_best.pth", "ckpt_latest.pth", "curves.png"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert result.output_onnx_path == str(run / "qat.onnx") and 0 <= result.valid_metrics_dict["Accuracy"] <= 1
+    report = json.loads((run / "report.json").read_text())
+    assert [file["kind"] for file in report["files"]] == ["fp32", "ptq", "qat"]
+    for file in report["files"]:
+        assert file["agreement"] >= 0.9 and file["bytes"] == (run / file["name"]).stat().st_size
+        assert set(file["milliseconds"]) == {"1", "32"} and str(round(file["accuracy"], 4)) in printed
+    layers = [one["layer"] for one in report["sensitivity"]]
+    assert sorted(layers) == sorted(set(layers)) and {"conv1", "layer2.0.conv2", "fc"} <= set(layers)
+    assert "times as fast" in printed and layers[0] in printed and "left in float32: 0" in printed
+    weights = torch.load(run / "ckpt_latest.pth")["net"]
+    assert "conv1.weight_quantizer.amax" in weights
+    done = sg_resnets_command("evaluate", run, cwd=run)
+    assert done.returncode == 0 and "resnet20_cifar, quantised" in done.stdout, done.stderr
+    best = max(float(line.split(",")[4]) for line in (run / "curves.csv").read_text().splitlines()[1:])
+    assert f"{best:.4f}" in done.stdout
+
+
+def test_ptq_only_stops_after_calibration_and_its_checkpoint_is_whole(quantise, sg_resnets_command, tmp_path):
+    result, run = quantise("quantization_params.ptq_only=True", f"export_params.output_onnx_path={tmp_path / 'a.onnx'}")
+    assert {path.name for path in run.iterdir()} == {
+        "fp32.onnx",
+        "ptq.onnx",
+        "report.json",
+        "report.png",
+        "ckpt_best.pth",
+    }
+    assert (tmp_path / "a.onnx").read_bytes() == (run / "ptq.onnx").read_bytes()
+    assert result.output_onnx_path == str(tmp_path / "a.onnx")
+    state = torch.load(run / "ckpt_best.pth", weights_only=True)
+    assert state["recipe"]["quantization_params"]["ptq_only"] and "layer1.0.conv1.weight_quantizer.amax" in state["net"]
+    for path, own in ((run, "ptq"), (run / "ckpt_best.pth", "ptq")):
+        done = sg_resnets_command("export", path, tmp_path / f"{own}.onnx", "--format", "int8", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        exported, mine = (onnx.load(p).graph for p in (tmp_path / f"{own}.onnx", run / "ptq.onnx"))
+        assert exported.initializer == mine.initializer and exported.node == mine.node
+
+
+def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnets_command, tmp_path):
+    for name, *options in (("float.onnx",), ("int8.onnx", "--format", "int8"), ("pixels.onnx", "--uint8-input")):
+        done = sg_resnets_command("export", float_run, name, *options, cwd=tmp_path)
+        assert done.returncode == 0 and "SHA-256" in done.stdout, done.stderr
+    done = sg_resnets_command("benchmark", "float.onnx", "int8.onnx", "pixels.onnx", cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "benchmark.png").is_file(), done.stderr
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if ".onnx" in line}
+    state = torch.load(float_run / "ckpt_best.pth")
+    assert rows["float.onnx"][1] == rows["pixels.onnx"][1] == f"{float(state['acc']):.4f}"
+    assert float(rows["int8.onnx"][4]) < 1  # of the first's size
+    from sg_resnets.onnx_file import read_info
+
+    info = read_info(tmp_path / "float.onnx")
+    assert len(info.classes) == 10 and info.recipe["architecture"] == "resnet20_cifar" and info.mean == [0.286]
+
+
+def test_a_killed_fine_tuning_resumed_ends_as_one_that_was_not(quantise, compose, host, tmp_path):
+    from sg_resnets.runs import resume_run
+
+    settings = ("epochs=2", "lr=0.01", "quantization_params.sensitivity_images=0", "ema=True")
+    _, whole = quantise(*settings, "experiment_name=whole")
+    expected = torch.load(whole / "ckpt_latest.pth")["ema_net"]
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Killed(Callback):
+        already = False
+
+        def on_train_batch_end(self, context):
+            if context.epoch == 1 and not Killed.already:
+                Killed.already = True
+                raise RuntimeError("killed")
+
+    CALLBACKS["Killed"] = Killed
+    with pytest.raises(RuntimeError, match="killed"):
+        quantise(*settings, "experiment_name=cut", "training_hyperparams.phase_callbacks=[Killed,TrainingCurves]")
+    (cut,) = (tmp_path / "cut").glob("RUN_*")
+    assert torch.load(cut / "ckpt_latest.pth")["epoch"] == 1
+    resume_run(cut, [])
+    found = torch.load(cut / "ckpt_latest.pth")
+    assert found["epoch"] == 2 and (cut / "qat.onnx").is_file()
+    assert all(torch.equal(expected[key], value) for key, value in found["ema_net"].items())
+
+
+def test_learnt_ranges_move_and_skipped_modules_stay_float(quantise):
+    result, run = quantise(
+        "quantization_params.selective_quantizer_params.learn_amax=True",
+        "quantization_params.selective_quantizer_params.skip_modules=[fc,layer1.*]",
+        "quantization_params.calib_params.verbose=True",
+        "lr=0.1",
+    )
+    network = result.quantized_model
+    quantised = {name.rpartition(".")[0] for name, _ in network.named_modules() if name.endswith("weight_quantizer")}
+    assert quantised == {"conv1"} | {f"layer{i}.0.conv{j}" for i in (2, 3) for j in (1, 2)}
+    assert {"fc: Linear", "layer1.0.conv1: Conv2d", "layer1.0.addition: add"} <= set(network.in_float)
+    quantizer = network.conv1.weight_quantizer
+    most = torch.load(run.parents[0] / run.name / "ckpt_latest.pth")["net"]["conv1.weight_quantizer.amax"]
+    assert quantizer.amax.requires_grad and torch.equal(most, quantizer.amax.detach())
+    graph = onnx.load(run / "ptq.onnx").graph
+    before = next(numpy_helper.to_array(i) for i in graph.initializer if "conv1/Conv/weight_scale" in i.name) * 127
+    assert not np.allclose(before, most.numpy(), rtol=1e-6)
+
+
+def test_the_float_network_teaches_the_quantised_one(quantise, capfd):
+    result, run = quantise("distillation=kd", "ema=True")
+    assert json.loads((run / "teacher.json").read_text())["parameters"] > 0
+    best = torch.load(run / "ckpt_best.pth")["net"]
+    assert "conv1.weight_quantizer.amax" in best and not any(key.startswith("student.") for key in best)
+    result.quantized_model.load_state_dict(best, strict=True)
+
+
+def test_nothing_is_installed_while_it_runs(quantise, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError(f"a process was started: {args}")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    quantise("quantization_params.ptq_only=True")
+
+
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (
+            ["checkpoint_params.checkpoint_path=null"],
+            "starts from a trained network: set checkpoint_params.checkpoint_",
+        ),
+        (["architecture=resnet32_cifar", "++arch_params.depth=14"], "does not fit resnet32_cifar: .*trained as arch"),
+        (
+            ["quantization_params.calib_params.num_calib_batches=0"],
+            "num_calib_batches=0: must be a whole number from 1",
+        ),
+        (["quantization_params.selective_quantizer_params.calibrator_w=histogram"], "or per_channel=False"),
+        (
+            ["quantization_params.selective_quantizer_params.calibrator_i=mean"],
+            "unknown calibrator_i 'mean': valid: max",
+        ),
+        (
+            ["quantization_params.selective_quantizer_params.skip_modules=[layer9]"],
+            "'layer9' matches no module: .*conv1",
+        ),
+        (["quantization_params.target=tpu"], "unknown target 'tpu': valid: onnxruntime, openvino, tensorrt"),
+        (["quantization_params.calib_params.histogram_calib_method=median"], "valid: percentile, mse, entropy"),
+        (["quantization_params.calib_params.percentile=0"], "percentile=0: must be above 0 and at most 100"),
+        (["+quantization_params.bits=4"], "quantization_params has no 'bits': valid: ptq_only"),
+        (["export_params.output_onnx_path=/no/where/x.onnx"], "there is no folder /no/where"),
+        (["multi_gpu=DDP"], "quantisation runs in one process"),
+        (["distillation=at"], "compares features"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line(quantise, overrides, words, tmp_path):
+    with pytest.raises(SgResnetsError, match=words) as caught:
+        quantise(*overrides)
+    assert "\n" not in str(caught.value) and not list(tmp_path.rglob("*.onnx"))
+
+
+def test_no_calibration_data_is_one_line(quantization, trained):
+    params = quantization.Params()
+    with pytest.raises(SgResnetsError, match="no calibration data: the loader gave no batch"):
+        quantization.calibrate(quantization.graph.insert_quantizers(trained, params), [], params)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["export", "RUN", "x.onnx", "--format", "tflite"], "--format tflite: valid: safetensors, onnx, int8"),
+        (["export", "RUN", "x.tflite"], "--format tflite: valid: safetensors, onnx, int8"),
+        (["export", "RUN", "x.bin", "--format", "onnx"], "the file's name must end in .onnx"),
+        (["export", "RUN", "no/where/x.onnx"], "there is no folder no/where"),
+        (["benchmark", "x.onnx"], "there is no x.onnx: give ONNX files"),
+        (["benchmark", "text.onnx"], "text.onnx is damaged or no ONNX file"),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments, words, float_run, sg_resnets_command, tmp_path):
+    (tmp_path / "text.onnx").write_text("no file of ours")
+    done = sg_resnets_command(*[float_run if word == "RUN" else word for word in arguments], cwd=tmp_path)
+    assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
