@@ -35,6 +35,8 @@ endif
 demo: install
 	$(BIN)/python -m super_gradients.train_from_recipe --config-name=fashion_mnist_mini_resnet20
 	$(BIN)/sg-resnets evaluate checkpoints/fashion_mnist_mini_resnet20_cifar
+	$(BIN)/python -m super_gradients.qat_from_recipe --config-name=qat_fashion_mnist_mini_resnet20 \
+		checkpoint_params.checkpoint_path=checkpoints/fashion_mnist_mini_resnet20_cifar
 
 # From top to bottom, one after the other; their outputs are stored.
 notebooks: dev

@@ -300,6 +300,17 @@ def test_a_tensor_of_zeros_stays_zero(quantization):
         assert quantised(torch.rand(2, 1, 28, 28)).isfinite().all()
 
 
+def test_the_picture_of_the_ranges_shows_what_calibration_finds(quantization, trained, test_images):
+    from sg_resnets.diagnostics.ranges import draw_ranges, outputs_of, ranges
+
+    x = outputs_of(trained, "layer1.0", test_images[0][:100])
+    assert x.shape == (100, 16, 28, 28) and not trained.layer1[0]._forward_hooks
+    found = ranges(x)
+    assert found["max"] == x.max() and found["percentile"] == pytest.approx(np.percentile(x, 99.99), rel=0.01)
+    texts = [text.get_text() for axes in draw_ranges(x).axes for text in axes.get_legend().get_texts()]
+    assert f"mse: {found['mse']:.2f}" in texts
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -60,6 +60,10 @@ def _devices() -> list[str]:
         None: "none, float32: this CPU has neither AMX nor AVX512-BF16, so bfloat16 would be slower",
     }
     print(f"  mixed precision   {reasons[mixed_dtype(device)]}")
+    from sg_resnets.onnx_benchmark import saturates
+
+    slow = "no VNNI or AMX: quantise with reduce_range=True, or ONNX Runtime's fast kernels overflow"
+    print(f"  int8              {slow if saturates() else 'fast and exact in ONNX Runtime'}")
     return []
 
 

@@ -260,49 +260,42 @@ def extend_trainer_with_int8() -> None:
 
         return quantize_from_config
 
-    def our_ptq(original):
-        def ptq(
-            self,
-            *,
-            model,
-            valid_loader,
-            valid_metrics_list=None,
-            calib_loader=None,
-            quantization_params=None,
-            export_params=None,
-            deepcopy_model_for_export=None,
-        ):
-            params = QuantizationParams.from_recipe(quantization_params)
-            metrics = valid_metrics_list or self.valid_metrics
-            return _quantise(self, model, valid_loader, calib_loader, params, metrics, export_params)
+    def ptq(
+        self,
+        *,
+        model,
+        valid_loader,
+        valid_metrics_list=None,
+        calib_loader=None,
+        quantization_params=None,
+        export_params=None,
+        deepcopy_model_for_export=None,  # the host's, which takes no notice of it either
+    ):
+        params = QuantizationParams.from_recipe(quantization_params)
+        metrics = valid_metrics_list or self.valid_metrics
+        return _quantise(self, model, valid_loader, calib_loader, params, metrics, export_params)
 
-        return ptq
-
-    def our_qat(original):
-        def qat(
-            self,
-            *,
-            model,
-            train_loader,
-            valid_loader,
-            calib_loader=None,
-            training_params=None,
-            quantization_params=None,
-            additional_qat_configs_to_log=None,
-            valid_metrics_list=None,
-            export_params=None,
-        ):
-            params = QuantizationParams.from_recipe(quantization_params)
-            training = training_params if training_params is not None else self.training_params
-            metrics = valid_metrics_list or training["valid_metrics_list"]
-            loaders = (valid_loader, calib_loader)
-            more = (training, train_loader, additional_qat_configs_to_log)
-            return _quantise(self, model, *loaders, params, metrics, export_params, *more)
-
-        return qat
+    def qat(
+        self,
+        *,
+        model,
+        train_loader,
+        valid_loader,
+        calib_loader=None,
+        training_params=None,
+        quantization_params=None,
+        additional_qat_configs_to_log=None,
+        valid_metrics_list=None,
+        export_params=None,
+    ):
+        params = QuantizationParams.from_recipe(quantization_params)
+        training = training_params if training_params is not None else self.training_params
+        metrics = valid_metrics_list or training["valid_metrics_list"]
+        more = (training, train_loader, additional_qat_configs_to_log)
+        return _quantise(self, model, valid_loader, calib_loader, params, metrics, export_params, *more)
 
     name = "import_pytorch_quantization_or_install"  # pip at run time, from a server that is gone
     replace_everywhere(name, getattr(sg_trainer, name), lambda: None)
     wrap_method(Trainer, "quantize_from_config", completed)
-    wrap_method(Trainer, "ptq", our_ptq)
-    wrap_method(Trainer, "qat", our_qat)
+    wrap_method(Trainer, "ptq", lambda original: ptq)
+    wrap_method(Trainer, "qat", lambda original: qat)
