@@ -43,7 +43,7 @@ notebooks: dev
 	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
 
 # Each prints ratios of what it runs in turn; on a quiet machine.
-BENCHMARKS := loader step timm_epoch distillation_step scaling start_up
+BENCHMARKS := loader step timm_epoch distillation_step scaling start_up int8
 bench: dev
 	mkdir -p build
 	{ echo '# Benchmarks'; echo '`make bench` writes this file; what each measures is in its docstring.'; \

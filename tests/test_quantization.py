@@ -528,6 +528,8 @@ def test_ptq_only_stops_after_calibration_and_its_checkpoint_is_whole(quantise, 
 
 
 def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnets_command, tmp_path):
+    done = sg_resnets_command("export", float_run, "--format", "int8", cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "resnet20_cifar_int8.onnx").is_file(), done.stderr
     for name, *options in (("float.onnx",), ("int8.onnx", "--format", "int8"), ("pixels.onnx", "--uint8-input")):
         done = sg_resnets_command("export", float_run, name, *options, cwd=tmp_path)
         assert done.returncode == 0 and "SHA-256" in done.stdout, done.stderr

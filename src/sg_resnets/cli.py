@@ -179,7 +179,9 @@ def compare(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a checkpoint.")],
-    output: Annotated[Path, typer.Argument(help="The file to write, .safetensors or .onnx.")],
+    output: Annotated[
+        Path | None, typer.Argument(help="The file to write; ARCHITECTURE.onnx, ... if left out.")
+    ] = None,
     format: Annotated[str, typer.Option(help="safetensors, onnx or int8; by the file's name if left out.")] = "",
     uint8_input: Annotated[
         bool, typer.Option("--uint8-input", help="The ONNX file takes pixels 0..255 and normalises them itself.")
@@ -190,21 +192,22 @@ def export(
     from hashlib import sha256
 
     suffixes = {"safetensors": ".safetensors", "onnx": ".onnx", "int8": ".onnx"}
-    format = format or output.suffix.removeprefix(".")
+    format = format or (output.suffix.removeprefix(".") if output else "safetensors")
     if format not in suffixes:
         raise SgResnetsError(f"--format {format}: {choices(format, suffixes)}")
-    if output.suffix != suffixes[format]:
+    if output is not None and output.suffix != suffixes[format]:
         raise SgResnetsError(f"{output}: the file's name must end in {suffixes[format]}")
+    from sg_resnets.runs import export_onnx, load_checkpoint
+
+    path, state = load_checkpoint(run)
+    if output is None:
+        output = Path(state["recipe"]["architecture"] + ("_int8" if format == "int8" else "") + suffixes[format])
     if format == "safetensors":
         from sg_resnets import safetensors_file
-        from sg_resnets.runs import load_checkpoint
 
-        path, state = load_checkpoint(run)
         safetensors_file.write(state, output)
     else:
-        from sg_resnets.runs import export_onnx
-
-        path, _ = export_onnx(run, output, format == "int8", uint8_input, plugin or [])
+        export_onnx(run, output, format == "int8", uint8_input, plugin or [])
     contents = output.read_bytes()
     print(f"{output}  {len(contents):,} bytes  SHA-256 {sha256(contents).hexdigest()}  from {path}")
 
