@@ -1,7 +1,8 @@
 """INT8 files against float32 ones in ONNX Runtime: one thread, batches of 1 and 32, the files in turn.
 
 Run: python benchmarks/int8.py [ROUNDS]. ResNet-20 at 28x28 with the shipped weights; ResNet-18 and -50 at 224x224
-untrained: speed does not depend on the weights. Calibrated on 16 images, with weights of 8 bits and of 7 (`reduce_range`).
+untrained: speed does not depend on the weights. Calibrated on 16 images, with weights of 8 bits and of 7
+(`reduce_range`).
 """
 
 import sys

@@ -645,6 +645,18 @@ def test_bad_input_is_one_line(quantise, overrides, words, tmp_path):
     assert "\n" not in str(caught.value) and not list(tmp_path.rglob("*.onnx"))
 
 
+def test_calibration_takes_training_images_as_they_are_evaluated(compose):
+    from sg_resnets.quantization.trainer import complete_calibration_data
+
+    cfg = compose(recipe=RECIPE)
+    cfg.dataset_params.train_dataset_params.crop_padding = 4
+    complete_calibration_data(cfg)
+    data = cfg.dataset_params
+    assert data.calib_dataset_params == {"train": True, "max_samples": 256, "data_on": "device"}
+    loading = data.calib_dataloader_params
+    assert loading.batch_size == data.train_dataloader_params.batch_size and loading.shuffle is True
+
+
 def test_no_calibration_data_is_one_line(quantization, trained):
     params = quantization.Params()
     with pytest.raises(SgResnetsError, match="no calibration data: the loader gave no batch"):

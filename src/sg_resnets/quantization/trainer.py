@@ -223,19 +223,21 @@ def _complete(cfg: Any) -> None:
 
 
 def complete_calibration_data(cfg: Any) -> None:
-    """Calibrate on training images as they are evaluated, unless the recipe says otherwise."""
+    """Calibrate on training images as they are evaluated, in batches as they are trained on, unless the recipe says
+    otherwise."""
     data = cfg.dataset_params
     if "calib_dataloader" in cfg:
         return
-    parts = ("train_dataset", "val_dataset", "train_dataloader")
+    parts = ("train_dataset", "val_dataset", "train_dataloader", "val_dataloader")
     plain: list[Any] = [OmegaConf.to_container(data[f"{part}_params"], resolve=True) for part in parts]
-    train, evaluated, loading = plain
+    train, evaluated, training, evaluating = plain
     which = {key: train[key] for key in _WHICH_IMAGES if key in train}
     kept = {key: value for key, value in evaluated.items() if key not in _WHICH_IMAGES}
+    loading = {key: training[key] for key in ("dataset", "batch_size") if key in training}
     with open_dict(cfg):
         cfg.calib_dataloader = cfg.get("train_dataloader")
         data.calib_dataset_params = {**kept, **which}
-        data.calib_dataloader_params = {**loading, "shuffle": True, "drop_last": False}
+        data.calib_dataloader_params = {**evaluating, **loading, "shuffle": True, "drop_last": False}
 
 
 def _untrained(cfg: Any) -> str:
