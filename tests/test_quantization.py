@@ -434,6 +434,58 @@ def test_tensorrt_builds_an_engine(calibrated, write):
     assert builder.build_serialized_network(network, config)
 
 
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_a_dead_channel_and_a_dead_input_keep_their_biases(per_channel, quantization, train_batches, write):
+    """Their steps are so small that the bias, counted in them, would not fit into 32 bits."""
+    network = network_of({}, train_batches)
+    with torch.no_grad():
+        network.layer1[0].conv1.weight[2] = 1e-12
+        network.layer1[0].bn1.bias[2] = 0.7
+        network.layer2[0].bn1.weight.zero_()
+        network.layer2[0].bn1.bias.fill_(-1.0)  # after the ReLU nothing is left, and layer2.0.conv2 sees zeros
+        network.layer2[0].bn2.bias.fill_(0.3)
+    params = quantization.Params(per_channel=per_channel)
+    quantised = quantization.graph.insert_quantizers(network, params)
+    quantization.calibrate(quantised, train_batches[:4], params)
+    path, images = write(quantised), train_batches[5][0]
+    with torch.no_grad():
+        expected = quantised(images).numpy()
+    found = quantization.benchmark.predictor(path, quantization.files.read_info(path))(images.numpy())
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_a_convolution_that_is_called_twice_is_not_folded_twice(quantization):
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn1, self.bn2 = torch.nn.Conv2d(2, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
+            self.bn1.running_var.fill_(4.0)
+
+        def forward(self, x):
+            return self.bn2(self.conv(self.bn1(self.conv(x))))
+
+    network, images = Twice().eval(), torch.randn(1, 2, 4, 4)
+    torch.testing.assert_close(quantization.graph.fold(network)(images), network(images))
+
+
+@pytest.mark.gpu
+def test_quantisers_live_on_the_networks_device(quantization, trained, train_batches):
+    params = quantization.Params()
+    network = quantization.graph.insert_quantizers(copy.deepcopy(trained).cuda(), params)
+    quantization.calibrate(network, train_batches, params)
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"cuda"}
+    assert network(train_batches[0][0].cuda()).isfinite().all()
+
+
+def test_quantisers_are_made_on_the_networks_device(quantization):
+    from sg_resnets.nn import ResNet
+    from sg_resnets.zoo import ZOO
+
+    network = ResNet(ZOO["resnet20_cifar"].config).to("meta")
+    quantised = quantization.graph.insert_quantizers(network, quantization.Params())
+    assert {tensor.device.type for tensor in [*quantised.parameters(), *quantised.buffers()]} == {"meta"}
+
+
 def test_pixels_in_the_file_give_the_same_classes(calibrated, write, quantization, test_images):
     info = {"mean": [0.2860], "std": [0.3530], "classes": ["a", "b"], "accuracy": 0.5, "kind": "ptq"}
     plain, pixels = write(calibrated(), "plain", **info), write(calibrated(), "pixels", uint8_input=True, **info)
@@ -576,14 +628,16 @@ def test_a_killed_fine_tuning_resumed_ends_as_one_that_was_not(quantise, compose
 def test_learnt_ranges_move_and_skipped_modules_stay_float(quantise):
     result, run = quantise(
         "quantization_params.selective_quantizer_params.learn_amax=True",
-        "quantization_params.selective_quantizer_params.skip_modules=[fc,layer1.*]",
+        "quantization_params.selective_quantizer_params.skip_modules=[fc,layer1.*,layer3.0.addition]",
         "quantization_params.calib_params.verbose=True",
         "lr=0.1",
     )
     network = result.quantized_model
     quantised = {name.rpartition(".")[0] for name, _ in network.named_modules() if name.endswith("weight_quantizer")}
     assert quantised == {"conv1"} | {f"layer{i}.0.conv{j}" for i in (2, 3) for j in (1, 2)}
-    assert {"fc: Linear", "layer1.0.conv1: Conv2d", "layer1.0.addition: add"} <= set(network.in_float)
+    assert {"fc: Linear", "layer1.0.conv1: Conv2d", "layer1.0.addition: add", "layer3.0.addition: add"} <= set(
+        network.in_float
+    )
     quantizer = network.conv1.weight_quantizer
     most = torch.load(run.parents[0] / run.name / "ckpt_latest.pth")["net"]["conv1.weight_quantizer.amax"]
     assert quantizer.amax.requires_grad and torch.equal(most, quantizer.amax.detach())
@@ -670,11 +724,17 @@ def test_no_calibration_data_is_one_line(quantization, trained):
         (["export", "RUN", "x.tflite"], "--format tflite: valid: safetensors, onnx, int8"),
         (["export", "RUN", "x.bin", "--format", "onnx"], "the file's name must end in .onnx"),
         (["export", "RUN", "no/where/x.onnx"], "there is no folder no/where"),
+        (["benchmark", "text.onnx", "--output", "no/where.png"], "there is no folder no"),
+        (["export", "RUN", "x.safetensors", "--uint8-input"], "--uint8-input is for ONNX files"),
+        (["benchmark", "fixed.onnx"], "fixed.onnx takes one input of (1, 1, 28, 28)"),
         (["benchmark", "x.onnx"], "there is no x.onnx: give ONNX files"),
         (["benchmark", "text.onnx"], "text.onnx is damaged or no ONNX file"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments, words, float_run, sg_resnets_command, tmp_path):
     (tmp_path / "text.onnx").write_text("no file of ours")
+    if "fixed.onnx" in arguments:  # another's file, whose batch is one image
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+        torch.onnx.export(network, (torch.zeros(1, 1, 28, 28),), tmp_path / "fixed.onnx", dynamo=False)
     done = sg_resnets_command(*[float_run if word == "RUN" else word for word in arguments], cwd=tmp_path)
     assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1

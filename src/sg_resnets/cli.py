@@ -86,14 +86,18 @@ def draw(
     """Draw a model, its stages and its blocks."""
     config, size = _configured(name, arch_params or [], size, plugin or [])
     output = output or Path(f"{name}.png")
-    if output.suffix not in (".png", ".svg", ".pdf"):
-        raise SgResnetsError(f"--output {output}: give a file that ends in .png, .svg or .pdf")
-    if not output.absolute().parent.is_dir():
-        raise SgResnetsError(f"--output {output}: there is no folder {output.parent}")
+    _refuse_no_picture(output)
     from sg_resnets.diagnostics.draw import draw_network
 
     draw_network(config, name, size).savefig(output, dpi=150)
     print(output)
+
+
+def _refuse_no_picture(output: Path) -> None:
+    if output.suffix not in (".png", ".svg", ".pdf"):
+        raise SgResnetsError(f"--output {output}: give a file that ends in .png, .svg or .pdf")
+    if not output.absolute().parent.is_dir():
+        raise SgResnetsError(f"--output {output}: there is no folder {output.parent}")
 
 
 def _configured(name: str, arch_params: list[str], size: int | None, plugins: list[str]) -> tuple[ResNetConfig, int]:
@@ -167,6 +171,7 @@ def compare(
 ) -> None:
     """Compare runs: accuracy, time and parameters in a table, the curves in a picture; runs that differ in the seed
     alone are one row, with mean and spread."""
+    _refuse_no_picture(output)
     from sg_resnets.diagnostics import compare as comparison
 
     rows = comparison.compare(runs)
@@ -192,9 +197,11 @@ def export(
     from hashlib import sha256
 
     suffixes = {"safetensors": ".safetensors", "onnx": ".onnx", "int8": ".onnx"}
-    format = format or (output.suffix.removeprefix(".") if output else "safetensors")
+    format = format or (output.suffix.removeprefix(".") if output else "onnx" if uint8_input else "safetensors")
     if format not in suffixes:
         raise SgResnetsError(f"--format {format}: {choices(format, suffixes)}")
+    if uint8_input and format == "safetensors":
+        raise SgResnetsError("--uint8-input is for ONNX files: add --format onnx, or int8")
     if output is not None and output.suffix != suffixes[format]:
         raise SgResnetsError(f"{output}: the file's name must end in {suffixes[format]}")
     from sg_resnets.runs import export_onnx, load_checkpoint
@@ -219,6 +226,7 @@ def benchmark(
     accuracy: Annotated[bool, typer.Option(help="On the test data of the first file's recipe.")] = True,
 ) -> None:
     """Compare ONNX files in ONNX Runtime, one thread: accuracy, size, latency of 1 and of 32 images, in turn."""
+    _refuse_no_picture(output)
     from sg_resnets import onnx_benchmark
     from sg_resnets.onnx_file import read_info
 

@@ -70,12 +70,23 @@ def session(path: Path, threads: int = 1) -> Any:
 def predictor(path: Path, info: FileInfo) -> Predict:
     """Runs a file on normalised images, whatever it takes."""
     run = session(path)
-    name = run.get_inputs()[0].name
 
     def predict(images: np.ndarray) -> np.ndarray:
-        return run.run(None, {name: to_pixels(images, info) if info.uint8_input else images})[0]
+        return _run(run, path, to_pixels(images, info) if info.uint8_input else images)
 
     return predict
+
+
+def _run(run: Any, path: Path, images: np.ndarray) -> np.ndarray:
+    takes = run.get_inputs()[0]
+    try:
+        return run.run(None, {takes.name: images})[0]
+    except Exception:  # its exceptions share no class
+        shape = ", ".join(map(str, takes.shape))
+        raise SgResnetsError(
+            f"{path} takes one input of ({shape}), {takes.type}, and was given {images.shape}, {images.dtype}: compare "
+            "files of the same images, with a free batch size"
+        ) from None
 
 
 def to_pixels(images: np.ndarray, info: FileInfo) -> np.ndarray:
@@ -103,12 +114,12 @@ def latencies(paths: Sequence[Path], rounds: int = ROUNDS) -> list[dict[int, lis
     found: list[dict[int, list[float]]] = [{} for _ in paths]
     for batch in BATCHES:
         works = []
-        for run in runs:
+        for run, path in zip(runs, paths, strict=True):
             takes = run.get_inputs()[0]
             shape = [batch, *(side if isinstance(side, int) else 224 for side in takes.shape[1:])]
             pixels = random.integers(0, 256, shape, dtype=np.uint8)
             images = pixels if takes.type == "tensor(uint8)" else (pixels / 255).astype(np.float32)
-            works.append(lambda run=run, name=takes.name, images=images: run.run(None, {name: images}))
+            works.append(lambda run=run, path=path, images=images: _run(run, path, images))
         repeats = [max(1, round(ROUND_SECONDS / _seconds(work, 2))) for work in works]
         for times in found:
             times[batch] = []
@@ -136,9 +147,11 @@ def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> list[Measure
         labels, named = predictions(loader, networks)
         accuracies = [float((named[str(i)] == labels).mean()) for i in range(len(paths))]
     times = latencies(paths)
+    alike = len({path.name for path in paths}) < len(paths)
+    names = [str(path) if alike else path.name for path in paths]
     return [
-        Measured(path.name, info.kind, path.stat().st_size, accuracy, milliseconds)
-        for path, info, accuracy, milliseconds in zip(paths, infos, accuracies, times, strict=True)
+        Measured(name, info.kind, path.stat().st_size, accuracy, milliseconds)
+        for name, path, info, accuracy, milliseconds in zip(names, paths, infos, accuracies, times, strict=True)
     ]
 
 
@@ -193,7 +206,9 @@ def draw(rows: Sequence[Measured], title: str) -> Any:
     panels = [panel for panel in panels if None not in panel[1]]
     names = [row.name for row in rows]
     for axes, (label, values, form) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
-        bars = axes.barh(names, values, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))])
+        bars = axes.barh(
+            range(len(rows)), values, tick_label=names, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))]
+        )
         axes.bar_label(bars, [form.format(value) for value in values], padding=3)
         axes.set_xlabel(label)
         axes.set_xlim(0, 1.35 * max(values))

@@ -19,6 +19,7 @@ from sg_resnets.errors import SgResnetsError
 from sg_resnets.quantization.fake_quantize import QuantConv2d, Quantizer, QuantLinear, quantizers
 
 OPSET = 17
+_MOST = 2**30  # of a bias in int32: half of what there is, for the sums
 _KEY = "sg_resnets"  # one entry of the file's metadata, JSON
 
 
@@ -182,13 +183,18 @@ def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: 
         if node.op_type not in ("Conv", "Gemm") or node.input[1] not in scales:
             continue
         scale, weights = scales[node.input[1]], constant(node.input[1])
-        steps = weights / scale.reshape(-1, *[1] * (weights.ndim - 1) if scale.ndim else [])
-        node.input[1] = dequantised(f"{node.name}/weight", np.rint(steps).astype(np.int8), scale)
         source = made_by.get(node.input[0])
         if integer_bias and len(node.input) > 2 and source is not None and source.op_type == "DequantizeLinear":
-            step = constant(source.input[1]) * scale
-            bias = np.rint(constant(node.input[2]) / step).astype(np.int32)
-            node.input[2] = dequantised(f"{node.name}/bias", bias, step)
+            step, bias = constant(source.input[1]), constant(node.input[2])
+            least = np.abs(bias) / (
+                step * _MOST
+            )  # under it the bias would not fit: a channel, or an input, that is dead
+            if (scale < least).any():
+                scale = np.maximum(scale, least)
+            integers = np.rint(bias / (step * scale)).astype(np.int32)
+            node.input[2] = dequantised(f"{node.name}/bias", integers, step * scale)
+        steps = weights / scale.reshape(-1, *[1] * (weights.ndim - 1) if scale.ndim else [])
+        node.input[1] = dequantised(f"{node.name}/weight", np.rint(steps).astype(np.int8), scale)
     for node in reversed(added):
         graph.node.insert(0, node)
     used = {name for node in graph.node for name in node.input}

@@ -176,7 +176,10 @@ def export_onnx(
         raise SgResnetsError(f"{output} cannot be written: there is no folder {output.parent}")
     path, state = load_checkpoint(path)
     recipe = recipe_of(state, list(plugins))
-    kind, params = "fp32", QuantizationParams.from_recipe(recipe.get("quantization_params"))
+    kind, accuracy = "fp32", None
+    if OmegaConf.select(recipe, "training_hyperparams.metric_to_watch") == "Accuracy" and state.get("acc") is not None:
+        accuracy = float(state["acc"])
+    params = QuantizationParams.from_recipe(recipe.get("quantization_params"))
     if is_quantised(state["net"]):
         if not int8:
             raise SgResnetsError(f"{path} holds a quantised network: write it with --format int8")
@@ -185,7 +188,7 @@ def export_onnx(
     else:
         network = build_network(recipe, path).eval()
         if int8:
-            kind, network = "ptq", insert_quantizers(network, params)
+            kind, accuracy, network = "ptq", None, insert_quantizers(network, params)
             complete_calibration_data(recipe)
             with _only_warnings():
                 calibrate(network, loader_of(recipe, "calib"), params)
@@ -193,7 +196,7 @@ def export_onnx(
     info = file_info(
         preprocessing,
         uint8_input=uint8_input,
-        accuracy=None if state.get("acc") is None else float(state["acc"]),
+        accuracy=accuracy,
         kind=kind,
         reduce_range=params.reduce_range and int8,
         recipe=OmegaConf.to_container(recipe, resolve=True),
@@ -218,6 +221,8 @@ def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> 
     path, state = load_checkpoint(checkpoint)
     recipe = recipe_of(state, plugins)
     if is_quantised(state["net"]):
+        if not state.get("processing_params"):
+            raise SgResnetsError(f"{path} does not say how its images are prepared: its data set did not either")
         network = build_network(recipe)
         network.set_dataset_processing_params(**state["processing_params"])
         network.forward = _quantised(recipe, state).forward  # the host's pipeline around the quantised network

@@ -7,6 +7,7 @@ treated alike, also a user's: what counts is which tensor flows where.
 
 import copy
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -86,9 +87,9 @@ def insert_quantizers(network: nn.Module, params: QuantizationParams) -> Quantiz
         SgResnetsError: a pattern of `skip_modules` that matches nothing, or a network that cannot be traced.
     """
     folded = fold(network)
-    _refuse_unknown(folded, params.skip_modules)
+    _refuse_unknown(network, params.skip_modules)
     _Insertion(folded, params).run()
-    return folded
+    return folded.to(next(network.parameters()).device)
 
 
 def fold(network: nn.Module) -> QuantizedNetwork:
@@ -104,13 +105,16 @@ def fold(network: nn.Module) -> QuantizedNetwork:
             f"plain PyTorch ({' '.join(str(error).split())[:200]})"
         ) from error
     traced = QuantizedNetwork(network, graph, type(network).__name__)
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in list(graph.nodes):
         module = _module(traced, node)
         if isinstance(module, _GONE):
             _replace(graph, node, node.args[0])
             continue
         before = node.args[0] if module is not None and isinstance(node.args[0], fx.Node) else None
-        if before is None or len(before.users) > 1 or type(_module(traced, before)) is not nn.Conv2d:
+        if before is None or len(before.users) > 1 or calls[before.target] > 1:
+            continue
+        if type(_module(traced, before)) is not nn.Conv2d:
             continue
         convolution: Any = _module(traced, before)
         if isinstance(module, nn.BatchNorm2d):
@@ -169,7 +173,7 @@ def _refuse_unknown(network: nn.Module, patterns: Sequence[str]) -> None:
     modules = dict(network.named_modules())
     for pattern in patterns:
         if not any(_matches(path, pattern) for path in modules if path):
-            layers = [path for path, module in modules.items() if type(module) in QUANTISED]
+            layers = [path for path, module in modules.items() if isinstance(module, tuple(QUANTISED))]
             raise SgResnetsError(f"skip_modules: '{pattern}' matches no module: {choices(pattern, layers, limit=8)}")
 
 

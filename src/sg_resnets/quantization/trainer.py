@@ -37,7 +37,7 @@ from sg_resnets.onnx_file import FileInfo
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.graph import QuantizedNetwork, insert_quantizers
 from sg_resnets.quantization.params import QuantizationParams
-from sg_resnets.quantization.report import Report, sensitivity, torch_predictor
+from sg_resnets.quantization.report import Report, Sensitivity, sensitivity, torch_predictor
 
 logger = get_logger(__name__)
 # Keys of a data set's parameters that say which images it has; all others say what is done to them.
@@ -80,7 +80,7 @@ def _quantise(
     network = unwrap_model(model).to(device_config.device).eval()
     quantised = insert_quantizers(network, params)
     logger.info("Calibrating")
-    calibrate(quantised, calib_loader or valid_loader, params)
+    calibrate(quantised, valid_loader if calib_loader is None else calib_loader, params)
     networks: dict[str, nn.Module] = {"fp32": network, "ptq": quantised}
     if training is None:
         folder = Path(get_checkpoints_dir_path(trainer.experiment_name, trainer.ckpt_root_dir, generate_run_id()))
@@ -129,7 +129,6 @@ def _report(
         loader, {kind: predictor(path, onnx_file.read_info(path)) for kind, path in paths.items()}
     )
     last: Any = list(networks.values())[-1]
-    count = params.sensitivity_images
     report = Report(
         model=name,
         target=params.target,
@@ -141,11 +140,21 @@ def _report(
         agreement={kind: float((in_files[kind] == in_torch[kind]).mean()) for kind in networks},
         in_float=last.in_float,
         infos=[onnx_file.read_info(path) for path in paths.values()],
-        sensitivities=sensitivity(last, images[:count].to(device_config.device)) if count else [],
+        sensitivities=_sensitivities(last, loader, params.sensitivity_images),
     )
     report.save(folder)
     logger.info(f"Report: {folder / 'report.json'}, {folder / 'report.png'}")
     return report
+
+
+def _sensitivities(network: QuantizedNetwork, loader: DataLoader, count: int) -> list[Sensitivity]:
+    """Each layer's, on the first `count` images of the loader."""
+    batches: list[torch.Tensor] = []
+    for batch in loader:
+        if sum(map(len, batches)) >= count:
+            break
+        batches.append(batch[0])
+    return sensitivity(network, torch.cat(batches)[:count].to(device_config.device)) if count else []
 
 
 def _fine_tune(
@@ -160,7 +169,8 @@ def _fine_tune(
     """Train with the quantisers in, by the host's Trainer; with a distillation loss the float network is the teacher.
     Returns the network of the last epoch, its moving average if there is one, and the run's folder."""
     student: nn.Module = quantised
-    if "DistillationLoss" in (training.get("loss") or ()):
+    loss = training.get("loss")
+    if isinstance(loss, str | Mapping) and "DistillationLoss" in loss:
         trainer = KDTrainer(experiment_name=trainer.experiment_name, ckpt_root_dir=trainer.ckpt_root_dir)
         student = Distiller(HpmStruct(taps=None), quantised, copy.deepcopy(teacher))
     trainer.train(
