@@ -721,7 +721,7 @@ def test_no_calibration_data_is_one_line(quantization, trained):
     "arguments, words",
     [
         (["export", "RUN", "x.onnx", "--format", "tflite"], "--format tflite: valid: safetensors, onnx, int8"),
-        (["export", "RUN", "x.tflite"], "--format tflite: valid: safetensors, onnx, int8"),
+        (["export", "RUN", "x.tflite"], "the file's name must end in .safetensors or .onnx"),
         (["export", "RUN", "x.bin", "--format", "onnx"], "the file's name must end in .onnx"),
         (["export", "RUN", "no/where/x.onnx"], "there is no folder no/where"),
         (["benchmark", "text.onnx", "--output", "no/where.png"], "there is no folder no"),

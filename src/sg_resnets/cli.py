@@ -197,6 +197,8 @@ def export(
     from hashlib import sha256
 
     suffixes = {"safetensors": ".safetensors", "onnx": ".onnx", "int8": ".onnx"}
+    if not format and output is not None and output.suffix not in suffixes.values():
+        raise SgResnetsError(f"{output}: the file's name must end in {' or '.join(dict.fromkeys(suffixes.values()))}")
     format = format or (output.suffix.removeprefix(".") if output else "onnx" if uint8_input else "safetensors")
     if format not in suffixes:
         raise SgResnetsError(f"--format {format}: {choices(format, suffixes)}")
