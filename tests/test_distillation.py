@@ -238,6 +238,25 @@ def test_the_weight_warms_up(losses):
         torch.testing.assert_close(total, task + 2.0 * ramp * method)
 
 
+@pytest.mark.parametrize(("method", "weight"), [({"KD": {"standardize": True}}, 1.0), ("DIST", 0.25)])
+def test_a_classifier_that_starts_at_zero_learns(losses, method, weight):
+    """All logits are equal at first, so that a standardised gradient has no bound."""
+    torch.manual_seed(0)
+    images, truth = torch.randn(64, 20), torch.randn(20, K)
+    student, teacher = torch.zeros(20, K, requires_grad=True), images @ truth
+    optimiser = torch.optim.SGD([student], lr=0.02, momentum=0.9)
+    loss = losses.DistillationLoss(torch.nn.CrossEntropyLoss(), method, weight)
+    totals = []
+    for _ in range(200):
+        total, _ = loss(losses.DistillationOutput(images @ student, teacher), teacher.argmax(1))
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.1 * totals[0]
+    assert ((images @ student).argmax(1) == teacher.argmax(1)).float().mean() > 0.95
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
@@ -245,7 +264,14 @@ def test_the_weight_warms_up(losses):
         ({"method": {"KD": {"temperature": 0}}}, "temperature=0: must be above 0"),
         ({"method": {"DIST": {"temperature": -1}}}, "temperature=-1"),
         ({"method": {"DKD": {"gamma": 1}}}, "DKD takes alpha, beta, temperature, not gamma"),
+        ({"method": {"KD": {"temperature": "hot"}}}, "KD.temperature=hot: must be a number"),
+        ({"method": {"KD": {"temperature": None}}}, "KD.temperature=None: must be a number"),
+        ({"method": {"DKD": {"beta": math.inf}}}, "DKD.beta=inf: must be a number"),
+        ({"method": None}, "one of KD, DKD, DIST, FitNet, AT, RKD, not none"),
+        ({"method": {"KD": {}, "AT": {}}}, "one of KD.*not KD, AT"),
         ({"method": "KD", "weight": -1}, "distillation.weight=-1"),
+        ({"method": "KD", "weight": "much"}, "distillation.weight=much"),
+        ({"method": "KD", "task_weight": None}, "distillation.task_weight=None"),
     ],
 )
 def test_wrong_values_are_refused(losses, params, words):
@@ -266,6 +292,13 @@ def test_taps_give_the_modules_outputs_and_leave_no_hook(distiller, images):
     assert output.teacher_features[1].shape == (4, 16, 14, 14) and not output.teacher_features[1].requires_grad
     hooks = [m for top in (network, network.teacher) for m in top.modules() if m._forward_hooks]
     assert not hooks
+
+
+@pytest.mark.parametrize("tap", ["bn1", "layer1.0.bn1"])
+def test_a_tap_is_what_its_module_gave_not_what_relu_made_of_it(distiller, images, tap):
+    network = distiller(taps={"student": tap, "teacher": tap}).eval()
+    for features in network(images)[2:]:
+        assert features[0].min() < 0
 
 
 def test_the_teacher_is_held_but_is_no_part_of_the_network(distiller, images):
@@ -355,6 +388,12 @@ def test_the_input_adapter_gives_the_teacher_the_images_it_knows(distiller, host
         distiller(teacher_input={"side": 56})
     with pytest.raises(SgResnetsError, match="needs both student"):
         InputAdapter(student={"mean": [0.3], "std": [0.2]})
+    with pytest.raises(SgResnetsError, match=r"described by .* not by {'mean': \[0.5\]}"):
+        InputAdapter(student={"mean": [0.3], "std": [0.2]}, teacher={"mean": [0.5]})
+    with pytest.raises(SgResnetsError, match=r"std=\[0.0\]: must be above 0"):
+        InputAdapter(student={"mean": [0.3], "std": [0.2]}, teacher={"mean": [0.5], "std": [0]})
+    with pytest.raises(SgResnetsError, match="size=big: must be"):
+        InputAdapter(size="big")
 
 
 @pytest.mark.parametrize(
@@ -459,6 +498,42 @@ def distil(compose, tmp_path, host, teacher):
     return run
 
 
+@pytest.mark.parametrize("where", ["meta", "cpu"])
+def test_networks_and_images_meet_on_the_device(distiller, monkeypatch, where):
+    """The images of a loader may be on the GPU already, and may not: `meta` stands in for it."""
+    from sg_resnets.distillation import trainer
+
+    tried: list = []
+    monkeypatch.setattr(trainer.device_config, "device", "meta")
+    monkeypatch.setattr(trainer, "_try", lambda criterion, output, labels: tried.extend((*output[:2], labels)))
+    network = distiller(taps={"student": "layer2", "teacher": "layer2", "regressor": True})
+    loader = [(torch.randn(8, 1, 28, 28, device=where), torch.zeros(8, dtype=torch.long, device=where))]
+    loss = {"DistillationLoss": {"task": {"CrossEntropyLoss": {}}, "method": "FitNet"}}
+    trainer.prepare_distillation(network, {"loss": loss}, None, loader)
+    tensors = (*tried, *network.parameters(), *network.teacher.parameters(), *network.regressors.parameters())
+    assert {tensor.device.type for tensor in tensors} == {"meta"} and len(network.regressors) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_trains_on_a_gpu(distil, method):
+    run = distil(f"distillation={method}", "training_hyperparams.ema=True")
+    assert (run / "ckpt_best.pth").is_file() and json.loads((run / "teacher.json").read_text())["Accuracy"] > 0.2
+
+
+def test_the_method_warms_up_over_the_epochs_of_a_run(distil, monkeypatch, losses):
+    epochs, forward = [], losses.DistillationLoss.forward
+
+    def recorded(self, output, target):
+        if self.warmup_epochs:
+            epochs.append(self.epoch)
+        return forward(self, output, target)
+
+    monkeypatch.setattr(losses.DistillationLoss, "forward", recorded)
+    distil("epochs=2", "distillation.warmup_epochs=4")
+    assert set(epochs) == {1, 2, 4}  # 4, no ramp, is the look before training
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_trains_a_student_that_stands_alone(distil, method, host):
     from super_gradients.training import models
@@ -468,7 +543,7 @@ def test_each_method_trains_a_student_that_stands_alone(distil, method, host):
     student = models.get("resnet20_cifar", arch_params={**SMALL, "widths": [4, 8, 16]})
     student.load_state_dict(best["net"], strict=True)
     assert best["recipe"]["architecture"] == "resnet20_cifar"
-    assert best["recipe"]["training_hyperparams"]["loss"] == {"CrossEntropyLoss": {}}
+    assert best["recipe"]["training_hyperparams"]["loss"] == {"CrossEntropyLoss": {"smooth_eps": 0.0}}
     assert all(value.isfinite().all() for value in best["net"].values())
     latest = read_checkpoint(run / "ckpt_latest.pth")
     wants = {"student", "regressors"} if method == "fitnet" else {"student"}
@@ -478,7 +553,8 @@ def test_each_method_trains_a_student_that_stands_alone(distil, method, host):
 def test_a_run_is_evaluated_as_its_student(distil, run_python, tmp_path):
     from sg_resnets.runs import evaluate_checkpoint
 
-    run = distil("training_hyperparams.ema=True", "training_hyperparams.average_best_models=True")
+    same = "training_hyperparams.mixed_precision=False"  # as `evaluate` does
+    run = distil("training_hyperparams.ema=True", "training_hyperparams.average_best_models=True", same)
     rows = {name: dict(evaluate_checkpoint(run / name, [])) for name in ("ckpt_best.pth", "ckpt_latest.pth")}
     for row in rows.values():
         assert row["model"] == "resnet20_cifar" and row["parameters"] == "4,934"
@@ -493,7 +569,8 @@ def test_a_run_is_evaluated_as_its_student(distil, run_python, tmp_path):
 def test_the_teachers_accuracy_is_measured_once(distil, teacher, capfd):
     from sg_resnets.runs import evaluate_checkpoint
 
-    run = distil("epochs=2", "dataset_params.val_dataset_params.max_samples=256")
+    same = "training_hyperparams.mixed_precision=False"  # as `evaluate` does
+    run = distil("epochs=2", "dataset_params.val_dataset_params.max_samples=256", same)
     printed = capfd.readouterr().err
     report = json.loads((run / "teacher.json").read_text())
     rows = dict(evaluate_checkpoint(teacher, []))
@@ -573,6 +650,40 @@ def test_the_hosts_entry_points_take_the_recipe(run_python, teacher, tmp_path):
             ],
             "its classifier is new",
         ),
+        (
+            [
+                "+teacher_checkpoint_params.checkpoint_num_classes=10",
+                "teacher_arch_params.num_classes=7",
+                "student_arch_params.num_classes=7",
+                "arch_params.teacher_input={size: 28}",
+            ],
+            "its classifier is new",
+        ),
+        (
+            [
+                "student_arch_params.num_classes=7",
+                "+smoke=True",
+                "teacher_checkpoint_params.checkpoint_path=null",
+            ],
+            "the student: .* 7 classes.*set student_arch_params.num_classes=10",
+        ),
+        (["student_arch_params.in_channels=3"], "the student: .*set student_arch_params.in_channels=1"),
+        (
+            [
+                "teacher_architecture=resnet18",
+                "~teacher_arch_params.depth",
+                "+smoke=True",
+                "teacher_checkpoint_params.checkpoint_path=null",
+            ],
+            "do not both take batches of",
+        ),
+        (["distillation=none"], "one of KD, DKD"),
+        (["training_hyperparams.finetune=True"], "finetune=True freezes the student's body"),
+        (
+            ["distillation=at", "distillation.taps={student: fc, teacher: fc}"],
+            r"AT compares feature maps \(N, C, H, W\)",
+        ),
+        (["distillation=fitnet", "distillation.taps={student: fc, teacher: fc, regressor: True}"], "a regressor takes"),
         (["distillation=fitnet", "distillation.taps.student=layer7"], "the student has no module 'layer7'"),
         (["distillation=at", "distillation.taps={student: [], teacher: []}"], "AT compares features: say which"),
         (["distillation=fitnet", "distillation.taps.regressor=False"], "set distillation.taps.regressor=True"),

@@ -118,7 +118,7 @@ def _why_it_does_not_fit(net, path):
         theirs_classes, ours_classes = len(theirs["fc.bias"]), len(ours["fc.bias"])
         return (
             f"{path} has {theirs_classes} classes and {name} {ours_classes}: to put a new head on it, set "
-            f"checkpoint_params.checkpoint_num_classes={theirs_classes}"
+            f"checkpoint_num_classes={theirs_classes} beside its checkpoint_path"
         )
     recipe = checkpoint.get("recipe") or {}
     trained = f"; it was trained as architecture={recipe['architecture']}" if "architecture" in recipe else ""

@@ -61,11 +61,13 @@ class InputAdapter(nn.Module):
         super().__init__()
         if (student is None) != (teacher is None):
             raise SgResnetsError("teacher_input needs both student: {mean, std} and teacher: {mean, std}, or neither")
+        if size is not None and not (isinstance(size, int) and size > 0):
+            raise SgResnetsError(f"teacher_input.size={size}: must be the height and width in pixels, such as 224")
         self.size = size
         scale, shift = torch.ones(1), torch.zeros(1)
         if student is not None and teacher is not None:
-            (mean, std), (wanted_mean, wanted_std) = (
-                (torch.tensor(list(of["mean"])), torch.tensor(list(of["std"]))) for of in (student, teacher)
+            mean, std, wanted_mean, wanted_std = (
+                _per_channel(of, key) for of in (student, teacher) for key in ("mean", "std")
             )
             scale, shift = std / wanted_std, (mean - wanted_mean) / wanted_std
         self.register_buffer("scale", scale.view(1, -1, 1, 1))
@@ -77,6 +79,20 @@ class InputAdapter(nn.Module):
         if self.size is None or images.shape[-2:] == (self.size, self.size):
             return images
         return F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+
+
+def _per_channel(normalisation: Mapping[str, Sequence[float]], key: str) -> Tensor:
+    """(C,), of {mean, std}."""
+    try:
+        values = torch.tensor([float(value) for value in normalisation[key]])
+    except (KeyError, TypeError, ValueError):
+        raise SgResnetsError(
+            f"teacher_input: a network's images are described by {{mean: [0.5], std: [0.5]}}, a number a channel, "
+            f"not by {dict(normalisation)}"
+        ) from None
+    if key == "std" and not (values > 0).all():
+        raise SgResnetsError(f"teacher_input: std={values.tolist()}: must be above 0")
+    return values
 
 
 @register_kd_model("distiller")
@@ -141,7 +157,13 @@ class Distiller(SgModule, SupportsInputShapeCheck):
             SgResnetsError: the two networks have other numbers of classes, or features of other sizes.
         """
         self.eval()
-        output = self(images)
+        try:
+            output = self(images)
+        except RuntimeError as error:
+            raise SgResnetsError(
+                f"student and teacher do not both take batches of {_shape(images)}, {str(error).splitlines()[0]}: "
+                "see student_arch_params, teacher_arch_params and arch_params.teacher_input"
+            ) from error
         classes = [getattr(logits, "shape", ())[1:] for logits in (output.student_output, output.teacher_output)]
         if classes[0] != classes[1] or len(classes[0]) != 1:
             raise SgResnetsError(
@@ -156,8 +178,15 @@ class Distiller(SgModule, SupportsInputShapeCheck):
                     f"{_shape(teacher)}: choose taps of the same height and width"
                 )
         if self._wants_regressors:
+            for tap, (student, _) in zip(self._student_taps, pairs, strict=True):
+                if student.ndim != 4:
+                    raise SgResnetsError(
+                        f"taps: a regressor takes feature maps (N, C, H, W), and the student's {tap} gives "
+                        f"{_shape(student)}: choose another tap, or set distillation.taps.regressor=False"
+                    )
             self.regressors.extend(
-                nn.Conv2d(student.shape[1], teacher.shape[1], kernel_size=1) for student, teacher in pairs
+                nn.Conv2d(student.shape[1], teacher.shape[1], kernel_size=1, device=student.device)
+                for student, teacher in pairs
             )
             output = self(images)
         return output
@@ -171,14 +200,26 @@ class Distiller(SgModule, SupportsInputShapeCheck):
     # What the host asks of a network.
 
     def validate_input_shape(self, input_shape: Sequence[int]) -> None:
-        if isinstance(self.student, SupportsInputShapeCheck):
-            self.student.validate_input_shape(input_shape)
+        """A teacher behind an adapter is tried out in `fit_to` alone."""
+        for whose, network in (("student", self.student), ("teacher", self.teacher)):
+            if isinstance(network, SupportsInputShapeCheck):
+                with arguments_of(whose):
+                    network.validate_input_shape(input_shape)
 
     def get_input_channels(self) -> int:
         return self.student.get_input_channels()  # type: ignore[operator]
 
     def replace_input_channels(self, *args: Any, **kwargs: Any) -> None:
         raise SgResnetsError("give the student its input channels before it is distilled: student_arch_params")
+
+
+@contextmanager
+def arguments_of(whose: str) -> Iterator[None]:
+    """Errors that speak of `arch_params` speak of the student's, or of the teacher's."""
+    try:
+        yield
+    except SgResnetsError as error:
+        raise SgResnetsError(f"the {whose}: {error}".replace(" arch_params.", f" {whose}_arch_params.")) from None
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -213,7 +254,7 @@ def _collected(network: nn.Module, paths: Sequence[str]) -> Iterator[list[Tensor
 
     def keep(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            features[path] = output
+            features[path] = output.clone()  # the next module may write into it, as an in-place relu does
 
         return hook
 

@@ -4,6 +4,8 @@ Each takes what `Distiller` returns for a batch, and the labels, and gives a sca
 for each tap, (N, C, H, W). The teacher's tensors carry no gradient.
 """
 
+import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +19,12 @@ from sg_resnets.distillation.distiller import DistillationOutput
 from sg_resnets.errors import SgResnetsError
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _refuse_temperature(temperature: float) -> None:
-    if not temperature > 0:
+    if not (_is_number(temperature) and temperature > 0):
         raise SgResnetsError(f"temperature={temperature}: must be above 0; 1 leaves the logits as they are, 4 is usual")
 
 
@@ -34,7 +40,7 @@ class KD(nn.Module):
     Args:
         temperature: T, above 0.
         standardize: replaces z by (z - mean(z)) / std(z), over the classes of each image (Sun et al., 'Logit
-            Standardization in Knowledge Distillation', 2024, section 4).
+            Standardization in Knowledge Distillation', 2024, section 4). A std below 0.1 is taken as 0.1.
 
     Raises:
         SgResnetsError: the temperature is not above 0.
@@ -55,7 +61,8 @@ class KD(nn.Module):
 
 
 def _standardized(logits: Tensor) -> Tensor:
-    return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + 1e-7)
+    # A classifier that starts at zero has equal logits: without a floor, its gradient would have no bound.
+    return (logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True).clamp_min(0.1)
 
 
 class DKD(nn.Module):
@@ -92,7 +99,8 @@ class DIST(nn.Module):
     """L = T^2 (beta L_inter + gamma L_intra), with 1 - Pearson's correlation of the probabilities in place of their
     divergence (Huang et al., 'Knowledge Distillation from A Stronger Teacher', 2022, section 3).
 
-    L_inter correlates the K classes of one image, L_intra the N images of one class; both are means.
+    L_inter correlates the K classes of one image, L_intra the N images of one class; both are means. Probabilities
+    that deviate by less than 1 % from their mean (a classifier that starts at zero) count as if by 1 %.
 
     Raises:
         SgResnetsError: the temperature is not above 0.
@@ -113,8 +121,14 @@ class DIST(nn.Module):
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of each row of `a` with that of `b`."""
-    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1, eps=1e-8)
+    """Pearson's correlation of each row of `a` with that of `b`, probabilities both."""
+
+    def standardized(rows: Tensor) -> Tensor:
+        mean = rows.mean(1, keepdim=True)
+        deviation = (rows - mean).square().mean(1, keepdim=True)
+        return (rows - mean) / deviation.clamp_min((0.01 * mean.detach()).square()).sqrt()
+
+    return (standardized(a) * standardized(b)).mean(1)
 
 
 class FitNet(nn.Module):
@@ -145,6 +159,8 @@ class AT(nn.Module):
         return _sum_over_taps(lambda s, t: F.mse_loss(self._attention(s), self._attention(t)), output)
 
     def _attention(self, features: Tensor) -> Tensor:
+        if features.ndim != 4:
+            raise SgResnetsError(f"AT compares feature maps (N, C, H, W), and a tap gives {tuple(features.shape)}")
         return F.normalize(features.abs().pow(self.p).mean(1).flatten(1), dim=1)
 
 
@@ -219,8 +235,8 @@ class DistillationLoss(nn.Module):
     ) -> None:
         super().__init__()
         for key, value in (("weight", weight), ("task_weight", task_weight), ("warmup_epochs", warmup_epochs)):
-            if not value >= 0:
-                raise SgResnetsError(f"distillation.{key}={value}: must be 0 or more")
+            if not (_is_number(value) and value >= 0):
+                raise SgResnetsError(f"distillation.{key}={value}: must be a number, 0 or more")
         self.task, self.method = task, _method(method)
         self.weight, self.task_weight, self.warmup_epochs = weight, task_weight, warmup_epochs
         self.epoch = warmup_epochs  # from 1 on; set as training goes on
@@ -248,19 +264,22 @@ def _at_least_float32(tensors: Any) -> Any:
     return [_at_least_float32(tensor) for tensor in tensors]
 
 
-def _method(given: str | Mapping[str, Any] | nn.Module) -> nn.Module:
+def _method(given: str | Mapping[str, Any] | nn.Module | None) -> nn.Module:
     if isinstance(given, nn.Module):
         return given
-    if not isinstance(given, str) and len(given) != 1:
-        raise SgResnetsError(f"distillation.method: one method at a time, not {', '.join(given) or 'none'}")
-    name, params = (given, {}) if isinstance(given, str) else next(iter(given.items()))
     classes = {cls.__name__: cls for cls in METHODS}
+    if not given or (not isinstance(given, str) and len(given) != 1):
+        raise SgResnetsError(
+            f"distillation.method: one of {', '.join(classes)}, not {', '.join(given or ()) or 'none'}"
+        )
+    name, params = (given, {}) if isinstance(given, str) else next(iter(given.items()))
     if name not in classes:
         raise SgResnetsError(f"unknown distillation method '{name}': valid: {', '.join(classes)}")
-    try:
-        return classes[name](**(params or {}))
-    except TypeError:
-        import inspect
-
-        valid = list(inspect.signature(classes[name]).parameters)
-        raise SgResnetsError(f"{name} takes {', '.join(valid) or 'no parameters'}, not {', '.join(params)}") from None
+    params = params or {}
+    valid = inspect.signature(classes[name]).parameters
+    if unknown := set(params) - set(valid):
+        raise SgResnetsError(f"{name} takes {', '.join(valid) or 'no parameters'}, not {', '.join(sorted(unknown))}")
+    for key, value in params.items():
+        if not _is_number(value):
+            raise SgResnetsError(f"distillation.method.{name}.{key}={value}: must be a number")
+    return classes[name](**params)

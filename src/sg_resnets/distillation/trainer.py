@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from super_gradients.common.abstractions.abstract_logger import get_logger
+from super_gradients.common.environment.device_utils import device_config
 from super_gradients.common.factories.losses_factory import LossesFactory
 from super_gradients.common.sg_loggers.base_sg_logger import BaseSGLogger
 from super_gradients.training.kd_trainer.kd_trainer import KDTrainer
@@ -21,10 +22,11 @@ from torch.utils.data import DataLoader
 
 from sg_resnets.compat import recipe_of_a_run
 from sg_resnets.compat.patching import wrap_function, wrap_method
-from sg_resnets.distillation.distiller import Distiller
+from sg_resnets.distillation.distiller import Distiller, arguments_of
 from sg_resnets.distillation.losses import DistillationLoss
 from sg_resnets.distillation.student import is_distillation, student_alone
 from sg_resnets.errors import SgResnetsError
+from sg_resnets.training import check_data
 
 logger = get_logger(__name__)
 
@@ -83,31 +85,44 @@ class TeacherBeside(Callback):
             )
 
 
-def prepare_distillation(network: Distiller, training_params: Mapping[str, Any], loader: DataLoader) -> dict[str, Any]:
+def prepare_distillation(
+    network: Distiller, training_params: Mapping[str, Any], train_loader: DataLoader | None, valid_loader: DataLoader
+) -> dict[str, Any]:
     """Run a few images through networks and loss before anything is written, and add what training needs.
 
     Raises:
-        SgResnetsError: the two networks, their taps or the loss do not fit.
+        SgResnetsError: the two networks, their taps, the data or the loss do not fit.
     """
-    if recipe_of_a_run.with_recipe({}) and getattr(network.teacher, "head_is_new", False):
+    new_head = any(getattr(module, "head_is_new", False) for module in network.teacher.modules())
+    if recipe_of_a_run.with_recipe({}) and new_head:
         raise SgResnetsError(
             "the teacher's weights are for another number of classes, so its classifier is new and knows nothing: "
             "train it on these classes first, and give that run as teacher_checkpoint_params.checkpoint_path"
         )
     params = dict(training_params)
+    if params.get("finetune"):
+        raise SgResnetsError(
+            "training_hyperparams.finetune=True freezes the student's body, which is to learn from the teacher: leave "
+            "it out, and start from weights with student_checkpoint_params and a small lr"
+        )
+    if train_loader is not None:
+        with arguments_of("student"):
+            check_data(network.student, train_loader)
     loss = params.get("loss")
     if isinstance(loss, str):
         loss = {loss: params.get("criterion_params") or {}}
     criterion = LossesFactory().get(loss)
-    images, labels = next(iter(loader))[:2]
-    output = network.fit_to(images[:4])
+    network.to(device_config.device)
+    images, labels = (tensor[:4].to(device_config.device) for tensor in next(iter(valid_loader))[:2])
+    network.validate_input_shape(images.shape)
+    output = network.fit_to(images)
     if isinstance(criterion, DistillationLoss):
         if criterion.method.uses_taps and not output.student_features:
             raise SgResnetsError(
                 f"{type(criterion.method).__name__} compares features: say which, such as "
                 "distillation.taps.student=layer2 distillation.taps.teacher=layer2"
             )
-        _try(criterion, output, labels[:4])
+        _try(criterion, output, labels)
         params["phase_callbacks"] = [*(params.get("phase_callbacks") or []), TeacherBeside()]
     return params
 
@@ -140,7 +155,7 @@ def extend_kd_trainer() -> None:
     def with_checks(original):
         def train(self, model, training_params=None, train_loader=None, valid_loader=None, *args, **kwargs):
             if isinstance(model, Distiller):
-                training_params = prepare_distillation(model, training_params, valid_loader)
+                training_params = prepare_distillation(model, training_params, train_loader, valid_loader)
             return original(self, model, training_params, train_loader, valid_loader, *args, **kwargs)
 
         return train
