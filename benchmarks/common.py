@@ -5,6 +5,9 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -45,6 +48,13 @@ def now() -> float:
 def median_step(starts: list[float]) -> float:
     """Seconds between the starts of two steps."""
     return statistics.median(b - a for a, b in zip(starts[WARM_UP:], starts[WARM_UP + 1 :], strict=False))
+
+
+def apart(function: Callable[..., float]) -> Callable[..., float]:
+    """The function in a process of its own, kept for all its calls: what a training sets there, such as how memory is
+    freed, does nothing for the others."""
+    process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    return lambda *values: process.submit(function, *values).result()
 
 
 class Clock(Callback):

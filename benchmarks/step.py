@@ -1,15 +1,15 @@
 """A training step of our recipe through the host's Trainer, against plain PyTorch loops on the same batches.
 
 Run: python benchmarks/step.py [ROUNDS]. ResNet-20, batches of 128 of the embedded Fashion-MNIST subset, SGD. `eager` is
-float32 in PyTorch's default layout, `best` has the recipe's number format and layout. The three run in turn in one
-process; a round gives the median step of each.
+float32 in PyTorch's default layout, `best` has the recipe's number format and layout. The three run in turn, each in
+its own process; a round gives the median step of each.
 """
 
 import statistics
 import sys
 
 import torch
-from common import DEVICE, median_step, now, place, ratio, train_recipe
+from common import DEVICE, apart, median_step, now, place, ratio, train_recipe
 from super_gradients.training import models
 from torch import nn
 from torch.utils.data import DataLoader
@@ -50,11 +50,11 @@ def plain(best: bool) -> float:
 
 
 def main(rounds: int) -> None:
-    kinds = {"recipe": recipe, "eager": lambda: plain(False), "best": lambda: plain(True)}
+    kinds = {"recipe": (apart(recipe),), "eager": (apart(plain), False), "best": (apart(plain), True)}
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
-        for kind, run in kinds.items():
-            times[kind].append(run())
+        for kind, (run, *values) in kinds.items():
+            times[kind].append(run(*values))
     print(place())
     for kind, seconds in times.items():
         print(f"{kind:<7} {1000 * statistics.median(seconds):7.1f} ms a step")

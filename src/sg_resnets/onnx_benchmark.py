@@ -60,7 +60,8 @@ def session(path: Path, threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "0" if read_info(path).reduce_range else "1")
+    exact = saturates() and not read_info(path).reduce_range  # with VNNI it would only be slow
+    options.add_session_config_entry("session.x64quantprecision", "1" if exact else "0")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no class

@@ -61,42 +61,37 @@ def preprocessing_of(loader: DataLoader) -> dict[str, Any] | None:
     return dataset.get_dataset_preprocessing_params() if isinstance(dataset, HasPreprocessingParams) else None
 
 
-def _quantise(
-    trainer: Trainer,
-    model: nn.Module,
-    valid_loader: DataLoader,
-    calib_loader: DataLoader | None,
-    params: QuantizationParams,
-    valid_metrics: Any,
-    export_params: Any,
-    training: Mapping[str, Any] | None = None,
-    train_loader: DataLoader | None = None,
-    configs: Any = None,
-) -> QuantizationResult:
-    """Calibrate, fine-tune if there is `training`, write the files and the report."""
-    output = Path(path) if (path := getattr(export_params, "output_onnx_path", None)) else None
-    if output is not None and not output.absolute().parent.is_dir():
-        raise SgResnetsError(f"export_params.output_onnx_path={output}: there is no folder {output.parent}")
+def _output_path(export_params: Any) -> Path | None:
+    """Where the recipe wants the last ONNX file, if it says so; refused before any work if it cannot be written."""
+    path = getattr(export_params, "output_onnx_path", None)
+    if path and not Path(path).absolute().parent.is_dir():
+        raise SgResnetsError(f"export_params.output_onnx_path={path}: there is no folder {Path(path).parent}")
+    return Path(path) if path else None
+
+
+def _calibrated(model: nn.Module, loader: DataLoader, params: QuantizationParams) -> dict[str, nn.Module]:
+    """The float network, and the same with calibrated quantisers."""
     network = unwrap_model(model).to(device_config.device).eval()
     quantised = insert_quantizers(network, params)
     logger.info("Calibrating")
-    calibrate(quantised, valid_loader if calib_loader is None else calib_loader, params)
-    networks: dict[str, nn.Module] = {"fp32": network, "ptq": quantised}
-    if training is None:
-        folder = Path(get_checkpoints_dir_path(trainer.experiment_name, trainer.ckpt_root_dir, generate_run_id()))
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        networks["ptq"] = copy.deepcopy(quantised)
-        networks["qat"], folder = _fine_tune(trainer, network, quantised, training, train_loader, valid_loader, configs)
+    calibrate(quantised, loader, params)
+    return {"fp32": network, "ptq": quantised}
+
+
+def _result(
+    trainer: Trainer,
+    networks: Mapping[str, nn.Module],
+    loader: DataLoader,
+    params: QuantizationParams,
+    metrics: Any,
+    folder: Path,
+    output: Path | None,
+) -> QuantizationResult:
+    """Test the last of the networks; write the files and the report."""
     kind, final = list(networks.items())[-1]
-    figures = trainer.test(model=final, test_loader=valid_loader, test_metrics_list=valid_metrics, silent_mode=True)
-    info = file_info(preprocessing_of(valid_loader), recipe=recipe_of_a_run.with_recipe({}).get("recipe") or {})
-    if training is None:
-        state = {"net": final.state_dict(), "epoch": 0, "processing_params": preprocessing_of(valid_loader)}
-        accuracy = float(next(iter(figures.values()), 0.0))
-        with whole_file(folder / "ckpt_best.pth") as beside:
-            torch.save(recipe_of_a_run.with_recipe({**state, "acc": accuracy}), beside)
-    report = _report(networks, valid_loader, params, info, folder, trainer.experiment_name)
+    figures = trainer.test(model=final, test_loader=loader, test_metrics_list=metrics, silent_mode=True)
+    info = file_info(preprocessing_of(loader), recipe=recipe_of_a_run.with_recipe({}).get("recipe") or {})
+    report = _report(networks, loader, params, info, folder, trainer.experiment_name)
     for line in report.lines():
         print(line)
     if output is not None:
@@ -158,28 +153,16 @@ def _sensitivities(network: QuantizedNetwork, loader: DataLoader, count: int) ->
 
 
 def _fine_tune(
-    trainer: Trainer,
-    teacher: nn.Module,
-    quantised: QuantizedNetwork,
-    training: Mapping[str, Any],
-    train_loader: Any,
-    valid_loader: Any,
-    configs: Any,
+    trainer: Trainer, teacher: nn.Module, calibrated: nn.Module, training_params: Mapping[str, Any], **loaders: Any
 ) -> tuple[nn.Module, Path]:
-    """Train with the quantisers in, by the host's Trainer; with a distillation loss the float network is the teacher.
-    Returns the network of the last epoch, its moving average if there is one, and the run's folder."""
-    student: nn.Module = quantised
-    loss = training.get("loss")
+    """Train a copy with the quantisers in, by the host's Trainer; with a distillation loss the float network is the
+    teacher. Returns the network of the last epoch, its moving average if there is one, and the run's folder."""
+    student = copy.deepcopy(calibrated)
+    loss = training_params.get("loss")
     if isinstance(loss, str | Mapping) and "DistillationLoss" in loss:
         trainer = KDTrainer(experiment_name=trainer.experiment_name, ckpt_root_dir=trainer.ckpt_root_dir)
-        student = Distiller(HpmStruct(taps=None), quantised, copy.deepcopy(teacher))
-    trainer.train(
-        model=student,
-        training_params=training,
-        train_loader=train_loader,
-        valid_loader=valid_loader,
-        additional_configs_to_log=configs,
-    )
+        student = Distiller(HpmStruct(taps=None), student, copy.deepcopy(teacher))
+    trainer.train(model=student, training_params=training_params, **loaders)
     final: Any = unwrap_model(trainer.ema_model.ema if trainer.ema_model is not None else trainer.net)
     return (final.student if isinstance(final, Distiller) else final).eval(), Path(trainer.checkpoints_dir_path)
 
@@ -283,9 +266,21 @@ def extend_trainer_with_int8() -> None:
         export_params=None,
         deepcopy_model_for_export=None,  # the host's, which takes no notice of it either
     ):
-        params = QuantizationParams.from_recipe(quantization_params)
+        params, output = QuantizationParams.from_recipe(quantization_params), _output_path(export_params)
+        networks = _calibrated(model, valid_loader if calib_loader is None else calib_loader, params)
+        folder = Path(get_checkpoints_dir_path(self.experiment_name, self.ckpt_root_dir, generate_run_id()))
+        folder.mkdir(parents=True, exist_ok=True)
         metrics = valid_metrics_list or self.valid_metrics
-        return _quantise(self, model, valid_loader, calib_loader, params, metrics, export_params)
+        result = _result(self, networks, valid_loader, params, metrics, folder, output)
+        state = {
+            "net": networks["ptq"].state_dict(),
+            "epoch": 0,
+            "processing_params": preprocessing_of(valid_loader),
+            "acc": float(next(iter(result.valid_metrics_dict.values()), 0.0)),
+        }
+        with whole_file(folder / "ckpt_best.pth") as beside:
+            torch.save(recipe_of_a_run.with_recipe(state), beside)
+        return result
 
     def qat(
         self,
@@ -300,11 +295,20 @@ def extend_trainer_with_int8() -> None:
         valid_metrics_list=None,
         export_params=None,
     ):
-        params = QuantizationParams.from_recipe(quantization_params)
-        training = training_params if training_params is not None else self.training_params
+        params, output = QuantizationParams.from_recipe(quantization_params), _output_path(export_params)
+        training = self.training_params if training_params is None else training_params
+        networks = _calibrated(model, valid_loader if calib_loader is None else calib_loader, params)
+        networks["qat"], folder = _fine_tune(
+            self,
+            networks["fp32"],
+            networks["ptq"],
+            training,
+            train_loader=train_loader,
+            valid_loader=valid_loader,
+            additional_configs_to_log=additional_qat_configs_to_log,
+        )
         metrics = valid_metrics_list or training["valid_metrics_list"]
-        more = (training, train_loader, additional_qat_configs_to_log)
-        return _quantise(self, model, valid_loader, calib_loader, params, metrics, export_params, *more)
+        return _result(self, networks, valid_loader, params, metrics, folder, output)
 
     name = "import_pytorch_quantization_or_install"  # pip at run time, from a server that is gone
     replace_everywhere(name, getattr(sg_trainer, name), lambda: None)
