@@ -1,5 +1,6 @@
 """How the host and our plugin meet: quietly, in any order, and without harm to others."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -267,6 +268,32 @@ def test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_goo
     (latest,) = tmp_path.glob("*/RUN_*/ckpt_latest.pth")
     state = torch.load(latest)
     assert state["epoch"] == 1 and all(value.isfinite().all() for value in state["net"].values())
+
+
+STEPS = """
+import resource, torch
+from super_gradients import Trainer, init_trainer
+from sg_resnets import training
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        blocks = [torch.ones(2**24) for _ in range(4)]  # 256 MiB, freed at the end
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = faults()
+training.keep_freed_memory()
+faults()
+print(given_back, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+def test_a_step_gets_the_memory_that_the_last_one_freed(run_python, tmp_path):
+    done = run_python("-c", STEPS, cwd=tmp_path)
+    given_back, kept = map(int, done.stdout.split()[-2:])
+    assert kept < given_back / 100, done.stderr
 
 
 def test_a_sweep_runs_several_settings_at_a_time(run_python, tmp_path):

@@ -391,6 +391,21 @@ def test_seven_bit_weights_need_no_slow_kernels(calibrated, write, test_images):
     assert 2 * 255 * 63 < 2**15
 
 
+@pytest.mark.parametrize(
+    ("overflows", "reduced", "exact"), [(True, False, "1"), (True, True, "0"), (False, False, "0")]
+)
+def test_slow_kernels_run_only_where_the_fast_ones_overflow(
+    overflows, reduced, exact, calibrated, tmp_path, monkeypatch
+):
+    from sg_resnets import onnx_benchmark, onnx_file
+
+    path = tmp_path / "net.onnx"
+    onnx_file.write(calibrated(), path, (1, 28, 28), onnx_file.FileInfo(kind="ptq", reduce_range=reduced))
+    monkeypatch.setattr(onnx_benchmark, "saturates", lambda: overflows)
+    options = onnx_benchmark.session(path).get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == exact
+
+
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_openvino_runs_the_file(target, calibrated, write, test_images):
     openvino = pytest.importorskip("openvino")
