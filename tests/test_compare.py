@@ -64,6 +64,9 @@ def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_p
     file = tmp_path / "mine.safetensors"
     done = sg_resnets_command("export", run, file, cwd=tmp_path)
     assert done.returncode == 0 and "SHA-256" in done.stdout
+    assert (
+        file.stat().st_mode == (run / "ckpt_best.pth").stat().st_mode
+    )  # others may read it where the run is theirs too
     best = read_checkpoint(run / "ckpt_best.pth")
     with safe_open(file, framework="pt") as opened:
         assert all(torch.equal(opened.get_tensor(key), best["ema_net"][key]) for key in best["ema_net"])

@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from omegaconf import OmegaConf
 from onnx import numpy_helper
 
 from sg_resnets.errors import SgResnetsError
@@ -288,6 +289,44 @@ def test_entropy_cuts_a_far_outlier_off_where_max_does_not(quantization):
         calibrator.collect(x[-1:])
         found[method] = calibrator.amax().item()
     assert found["max"] == 100.0 and 2.0 < found["entropy"] < 25.0
+
+
+@pytest.mark.parametrize("values", [[3.0], [0.0, 2.8]], ids=["constant", "binary"])
+def test_entropy_keeps_a_spike_at_the_largest_value(values, quantization):
+    calibrator = quantization.calibrators.HistogramCalibrator("entropy", 99.99, 127)
+    calibrator.collect(torch.tensor(values).repeat(1000))
+    assert calibrator.amax() == pytest.approx(max(values), rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["max", "histogram"])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_one_line(method, broken, quantization, trained, train_batches):
+    network = quantization.graph.insert_quantizers(trained, params := quantization.Params(calibrator_i=method))
+    with torch.no_grad():
+        network.get_parameter("layer1.0.conv1.bias")[0] = broken
+    with pytest.raises(SgResnetsError, match=r"infinite numbers, or none, at .*: check that the float checkpoint"):
+        quantization.calibrate(network, train_batches[:2], params)
+
+
+def test_writing_a_file_leaves_the_network_as_it_was(trained, write):
+    network = copy.deepcopy(trained).train()
+    network.bn1.eval()  # as for frozen statistics
+    write(network)
+    assert network.training and network.layer1.training and not network.bn1.training
+
+
+def test_a_module_may_be_called_by_keyword(quantization, train_batches):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = torch.nn.Conv2d(1, 4, 3, bias=False), torch.nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.bn(input=self.conv(input=x)).mean((2, 3))
+
+    network = quantization.graph.insert_quantizers(Net(), params := quantization.Params())
+    quantization.calibrate(network, train_batches[:1], params)
+    assert network.conv.weight_quantizer.amax.shape == (4,) and not hasattr(network, "bn")
 
 
 def test_a_tensor_of_zeros_stays_zero(quantization):
@@ -594,6 +633,35 @@ def test_ptq_only_stops_after_calibration_and_its_checkpoint_is_whole(quantise, 
         assert exported.initializer == mine.initializer and exported.node == mine.node
 
 
+def test_a_checkpoint_keeps_the_watched_metric_and_the_recipe_as_it_was_given(quantise):
+    metrics = "training_hyperparams.valid_metrics_list=[Top5,Accuracy]"
+    _, run = quantise("quantization_params.ptq_only=True", metrics, "distillation=kd")
+    state = torch.load(run / "ckpt_best.pth", weights_only=True)
+    report = json.loads((run / "report.json").read_text())
+    assert state["acc"] == pytest.approx(report["files"][1]["accuracy_in_pytorch"], abs=1e-6)
+    assert "calib_dataset_params" not in state["recipe"]["dataset_params"]  # it is derived anew when the run goes on
+    assert state["recipe"]["training_hyperparams"]["loss"] == "CrossEntropyLoss"
+
+
+def test_the_trainers_network_and_plain_recipes_are_taken_as_by_the_host(host, compose, float_run, tmp_path):
+    from super_gradients import Trainer
+    from super_gradients.training import models
+
+    cfg = compose(
+        f"ckpt_root_dir={tmp_path}", f"checkpoint_params.checkpoint_path={float_run}",
+        "quantization_params.ptq_only=True", "quantization_params.sensitivity_images=0", recipe=RECIPE,
+    )  # fmt: skip
+    assert Trainer.quantize_from_config(OmegaConf.to_container(cfg)).output_onnx_path.endswith("ptq.onnx")
+    trainer = Trainer("none", ckpt_root_dir=str(tmp_path))
+    with pytest.raises(SgResnetsError, match="there is no network to quantise: give model="):
+        trainer.ptq(model=None, valid_loader=[])
+    with pytest.raises(SgResnetsError, match="give training_params, as for"):
+        trainer.qat(model=torch.nn.Conv2d(1, 1, 1), train_loader=[], valid_loader=[])
+    quantised = next(tmp_path.glob("qat_*/RUN_*/ckpt_best.pth"))
+    with pytest.raises(ValueError, match="holds a quantised network: give the float one"):
+        models.get("resnet20_cifar", arch_params=SMALL, num_classes=10, checkpoint_path=str(quantised))
+
+
 def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnets_command, tmp_path):
     done = sg_resnets_command("export", float_run, "--format", "int8", cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "resnet20_cifar_int8.onnx").is_file(), done.stderr
@@ -703,6 +771,13 @@ def test_nothing_is_installed_while_it_runs(quantise, monkeypatch):
         (["quantization_params.calib_params.percentile=0"], "percentile=0: must be above 0 and at most 100"),
         (["+quantization_params.bits=4"], "quantization_params has no 'bits': valid: ptq_only"),
         (["export_params.output_onnx_path=/no/where/x.onnx"], "there is no folder /no/where"),
+        (["export_params.output_onnx_path=/tmp"], "/tmp is a folder: name the file"),
+        (["quantization_params.selective_quantizer_params=max"], "selective_quantizer_params=max: must be keys"),
+        (["quantization_params.selective_quantizer_params.skip_modules=5"], "skip_modules=5: must be a list"),
+        (["quantization_params.selective_quantizer_params.skip_modules=[1]"], "must be a list of modules' paths"),
+        (["quantization_params.selective_quantizer_params.skip_modules=['*']"], "nothing is left to quantise"),
+        (["quantization_params.calib_params.percentile=True"], "percentile=True: must be above 0"),
+        (["quantization_params.sensitivity_images=True"], "sensitivity_images=True: must be a whole number from 0"),
         (["multi_gpu=DDP"], "quantisation runs in one process"),
         (["distillation=at"], "compares features"),
     ],
@@ -744,10 +819,12 @@ def test_no_calibration_data_is_one_line(quantization, trained):
         (["benchmark", "fixed.onnx"], "fixed.onnx takes one input of (1, 1, 28, 28)"),
         (["benchmark", "x.onnx"], "there is no x.onnx: give ONNX files"),
         (["benchmark", "text.onnx"], "text.onnx is damaged or no ONNX file"),
+        (["benchmark", "report.json"], "report.json is damaged or no ONNX file"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments, words, float_run, sg_resnets_command, tmp_path):
     (tmp_path / "text.onnx").write_text("no file of ours")
+    (tmp_path / "report.json").write_text("{}")
     if "fixed.onnx" in arguments:  # another's file, whose batch is one image
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
         torch.onnx.export(network, (torch.zeros(1, 1, 28, 28),), tmp_path / "fixed.onnx", dynamo=False)

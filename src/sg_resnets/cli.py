@@ -226,6 +226,7 @@ def benchmark(
     files: Annotated[list[Path], typer.Argument(help="ONNX files; the others are compared with the first.")],
     output: Annotated[Path, typer.Option(help="The picture.")] = Path("benchmark.png"),
     accuracy: Annotated[bool, typer.Option(help="On the test data of the first file's recipe.")] = True,
+    plugin: Plugins = None,
 ) -> None:
     """Compare ONNX files in ONNX Runtime, one thread: accuracy, size, latency of 1 and of 32 images, in turn."""
     _refuse_no_picture(output)
@@ -235,11 +236,9 @@ def benchmark(
     infos = [read_info(file) for file in files]
     loader = None
     if accuracy and infos[0].recipe:
-        from omegaconf import OmegaConf
+        from sg_resnets.runs import loader_of, recipe_of
 
-        from sg_resnets.runs import loader_of
-
-        loader = loader_of(OmegaConf.create(dict(infos[0].recipe)), "val")
+        loader = loader_of(recipe_of({"recipe": infos[0].recipe}, plugin or []), "val")
     rows = onnx_benchmark.measure(files, loader)
     for line in onnx_benchmark.table(rows):
         print(line)

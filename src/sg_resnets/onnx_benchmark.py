@@ -185,9 +185,9 @@ def warnings(infos: Iterable[FileInfo]) -> Iterator[str]:
     """What a reader of the times has to know."""
     if saturates() and any(info.kind != "fp32" and not info.reduce_range for info in infos):
         yield (
-            "This CPU has neither VNNI nor AMX: there ONNX Runtime's fast 8-bit kernels overflow on full-range weights "
-            "and give wrong classes. Here it ran with session.x64quantprecision=1, which is exact and slow; do the "
-            "same, or quantise with quantization_params.reduce_range=True, which is exact and fast."
+            "This CPU is not known to have VNNI or AMX: without them ONNX Runtime's fast 8-bit kernels overflow on "
+            "full-range weights and give wrong classes. Here it ran with session.x64quantprecision=1, which is exact "
+            "and slow; do the same, or quantise with quantization_params.reduce_range=True, which is exact and fast."
         )
 
 

@@ -103,9 +103,7 @@ def write(
 
     if not path.absolute().parent.is_dir():
         raise SgResnetsError(f"{path} cannot be written: there is no folder {path.parent}")
-    was_training = network.training
     plain = copy.deepcopy(network).cpu().eval()
-    network.train(was_training)
     scales = _freeze(plain)
     wrapped = _FromPixels(plain, info.mean, info.std) if info.uint8_input else _Plain(plain)
     images = torch.zeros(1, *image_shape, dtype=torch.uint8 if info.uint8_input else torch.float32)
@@ -216,9 +214,10 @@ def read_info(path: Path) -> FileInfo:
     if not path.is_file():
         raise SgResnetsError(f"there is no {path}: give ONNX files, such as `sg-resnets export` writes")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, OSError):
         raise SgResnetsError(f"{path} is damaged or no ONNX file: export it again") from None
     entries = {entry.key: entry.value for entry in model.metadata_props}
-    return FileInfo(**json.loads(entries.get(_KEY, "{}")))
+    said = json.loads(entries.get(_KEY, "{}"))
+    return FileInfo(**{key: said[key] for key in FileInfo.__dataclass_fields__ if key in said})

@@ -216,6 +216,7 @@ def _quantised(recipe: DictConfig, state: dict[str, Any]) -> Any:
 
 def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> Iterator[tuple[Path, str, float]]:
     """Yields (image file, class name, probability) for images of any size."""
+    import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     path, state = load_checkpoint(checkpoint)
@@ -239,7 +240,7 @@ def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> 
             raise SgResnetsError(
                 f"{image} cannot be read as an image: give a whole PNG, JPEG or another file that Pillow reads"
             ) from None
-        result = network.predict(_as_array(pixels), fuse_model=False, fp16=False)
+        result = network.predict(np.asarray(pixels), fuse_model=False, fp16=False)
         yield image, result.class_names[result.prediction.label], result.prediction.confidence
 
 
@@ -253,12 +254,6 @@ def build_network(recipe: DictConfig, checkpoint: Path | None = None) -> Any:
             checkpoint_path=checkpoint and str(checkpoint),
             num_input_channels=recipe.arch_params.get("num_input_channels"),
         )
-
-
-def _as_array(image: Any) -> Any:
-    import numpy as np
-
-    return np.asarray(image)
 
 
 @contextlib.contextmanager

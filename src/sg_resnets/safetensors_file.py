@@ -33,12 +33,11 @@ def read(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 def write(state: dict[str, Any], path: Path) -> None:
     """The weights of a checkpoint's contents (the averaged ones, if it has them) with its recipe and figures."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {key: tensor.contiguous() for key, tensor in (state.get("ema_net") or state["net"]).items()}
     metadata = {key: state[key] for key in _KEPT if key in state}
     try:
-        save_file(weights, path, metadata={_KEY: json.dumps(metadata)})
-    except (SafetensorError, OSError) as error:
+        path.write_bytes(save(weights, {_KEY: json.dumps(metadata)}))  # save_file's files are for their owner alone
+    except OSError as error:
         raise SgResnetsError(f"{path} cannot be written ({error}): choose another file") from None

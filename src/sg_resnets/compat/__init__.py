@@ -9,8 +9,9 @@ from types import ModuleType
 
 REPAIRS = (
     "seed_before_model",
-    "recipe_of_a_run",
-    "multirun_shortcuts",  # around the two above, which read what it sets
+    "int8",
+    "recipe_of_a_run",  # around the one above, which completes the recipe
+    "multirun_shortcuts",  # around those above, which read what it sets
     "resume_keeps_best",
     "seed_each_epoch",
     "average_best_models",
@@ -27,7 +28,6 @@ REPAIRS = (
     "mixed_precision",  # replaces what the one above has put in place
     "compile_in_place",
     "ddp_anywhere",
-    "int8",
     "messages",  # last: it turns the errors of all the others into one line
 )
 

@@ -22,7 +22,7 @@ def calibrate(network: nn.Module, loader: Iterable[Any], params: QuantizationPar
     """Set `amax` of every quantiser from the weights, and from the first `num_calib_batches` batches of `loader`.
 
     Raises:
-        SgResnetsError: the loader has no batch.
+        SgResnetsError: the loader has no batch, or a tensor is infinite or no number.
     """
     device = next(network.parameters()).device
     everything = quantizers(network)
@@ -39,7 +39,7 @@ def calibrate(network: nn.Module, loader: Iterable[Any], params: QuantizationPar
             )
         if weights:
             quantizer.calibrator.collect(network.get_parameter(name.removesuffix("_quantizer")))
-            _finish(quantizer)
+            _finish(name, quantizer)
     seen = 0
     for batch in islice(iter(loader), batches):
         images = batch[0] if isinstance(batch, tuple | list) else batch
@@ -49,17 +49,21 @@ def calibrate(network: nn.Module, loader: Iterable[Any], params: QuantizationPar
         raise SgResnetsError(
             "there is no calibration data: the loader gave no batch; set a batch_size of at most its number of images"
         )
-    for quantizer in everything.values():
+    for name, quantizer in everything.items():
         if quantizer.calibrator is not None:
-            _finish(quantizer)
+            _finish(name, quantizer)
         quantizer.enabled = True
     if params.verbose:
         for name, quantizer in everything.items():
             logger.info(f"{name}: amax {quantizer.amax.max().item():.4g}, {quantizer.extra_repr()}")
 
 
-def _finish(quantizer: Quantizer) -> None:
+def _finish(name: str, quantizer: Quantizer) -> None:
     assert quantizer.calibrator is not None
     amax = quantizer.calibrator.amax()
+    if amax is not None and not amax.isfinite().all():
+        raise SgResnetsError(
+            f"calibration met infinite numbers, or none, at {name}: check that the float checkpoint evaluates well"
+        )
     quantizer.amax.copy_(torch.zeros(()) if amax is None else amax)  # a tensor that was 0 throughout
     quantizer.calibrator = None

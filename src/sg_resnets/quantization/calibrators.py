@@ -4,6 +4,8 @@ however many batches they see.
 Methods and names are those of Wu et al., 'Integer Quantization for Deep Learning Inference' (2020), section 4.2.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ class MaxCalibrator:
 
 class HistogramCalibrator:
     """Counts |x| in equal bins. A value beyond the last bin makes the bins twice as wide, each the sum of two, as often
-    as it takes: so no count is lost, and the number of bins stays between BINS and 2 * BINS.
+    as it takes: so no count is lost, and there are always 2 * BINS.
 
     Args:
         method: "percentile", "mse" or "entropy".
@@ -44,7 +46,9 @@ class HistogramCalibrator:
     def collect(self, x: Tensor) -> None:
         magnitude = x.detach().float().abs()
         most = magnitude.amax().item()
-        if most == 0.0 and self.counts is None:
+        if not math.isfinite(most + self.width):
+            self.width = math.nan
+        if math.isnan(self.width) or (most == 0.0 and self.counts is None):
             return
         if self.counts is None:
             self.width, self.counts = most / BINS, torch.zeros(2 * BINS, dtype=torch.float64)
@@ -55,6 +59,8 @@ class HistogramCalibrator:
         self.counts += torch.histc(magnitude, len(self.counts), 0.0, top).double().cpu()
 
     def amax(self) -> Tensor | None:
+        if math.isnan(self.width):
+            return torch.tensor(math.nan)
         if self.counts is None:
             return None
         value = {"percentile": self._by_percentile, "mse": self._by_squared_error, "entropy": self._by_divergence}
@@ -88,7 +94,7 @@ class HistogramCalibrator:
         counts, used = self.counts.clone(), self._used()
         counts[0] = counts[1] if used > 1 else counts[0]  # the zeros of a ReLU say nothing of the range
         best, least = used, float("inf")
-        for size in range(min(self.levels + 1, used), used + 1, max(1, used // 128)):
+        for size in (*range(min(self.levels + 1, used), used, max(1, used // 128)), used):
             reference = counts[:size].clone()
             reference[-1] += counts[size:used].sum()
             step = torch.arange(size) * (self.levels + 1) // size

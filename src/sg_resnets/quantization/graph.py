@@ -84,11 +84,14 @@ def insert_quantizers(network: nn.Module, params: QuantizationParams) -> Quantiz
     """A copy of `network` in eval mode, folded, with quantisers that have no range yet.
 
     Raises:
-        SgResnetsError: a pattern of `skip_modules` that matches nothing, or a network that cannot be traced.
+        SgResnetsError: a pattern of `skip_modules` that matches nothing, or a network that cannot be traced, or has
+            nothing to quantise.
     """
     folded = fold(network)
     _refuse_unknown(network, params.skip_modules)
     _Insertion(folded, params).run()
+    if not any(isinstance(module, tuple(QUANTISED.values())) for module in folded.modules()):
+        raise SgResnetsError("nothing is left to quantise: skip_modules names every layer, or there is none")
     return folded.to(next(network.parameters()).device)
 
 
@@ -108,6 +111,8 @@ def fold(network: nn.Module) -> QuantizedNetwork:
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in list(graph.nodes):
         module = _module(traced, node)
+        if module is not None and not node.args:
+            node.args, node.kwargs = tuple(node.kwargs.values()), {}
         if isinstance(module, _GONE):
             _replace(graph, node, node.args[0])
             continue

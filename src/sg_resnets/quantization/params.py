@@ -90,12 +90,12 @@ class QuantizationParams:
                 "quantization_params: calibrator_w=histogram has too few weights in a channel for a histogram: set "
                 "calibrator_w=max, or per_channel=False"
             )
-        if not isinstance(self.percentile, int | float) or not 0 < self.percentile <= 100:
+        if not _is_number(self.percentile) or not 0 < self.percentile <= 100:
             raise SgResnetsError(f"quantization_params: percentile={self.percentile}: must be above 0 and at most 100")
         for name, least in (("num_calib_batches", 1), ("sensitivity_images", 0)):
             value = getattr(self, name)
             optional = name == "num_calib_batches" and value is None
-            if not optional and (not isinstance(value, int) or value < least):
+            if not optional and (not _is_number(value) or value != int(value) or value < least):
                 raise SgResnetsError(f"quantization_params: {name}={value}: must be a whole number from {least} on")
 
     @property
@@ -114,11 +114,28 @@ class QuantizationParams:
         if OmegaConf.is_config(given):
             given = OmegaConf.to_container(given, resolve=True)  # type: ignore[assignment]
         flat: dict[str, Any] = {}
-        for key, value in dict(given or {}).items():
-            flat.update(value or {} if key in ("selective_quantizer_params", "calib_params") else {key: value})
+        for key, value in _keys_of("quantization_params", given).items():
+            nested = key in ("selective_quantizer_params", "calib_params")
+            flat.update(_keys_of(f"quantization_params: {key}", value) if nested else {key: value})
         valid = list(cls.__dataclass_fields__)
         for key in flat:
             if key not in valid:
                 raise SgResnetsError(f"quantization_params has no '{key}': {choices(key, valid, limit=20)}")
         skip = flat.pop("skip_modules", None) or ()
-        return cls(**flat, skip_modules=(skip,) if isinstance(skip, str) else tuple(skip))
+        skip = [skip] if isinstance(skip, str) else skip
+        if not isinstance(skip, list | tuple) or not all(isinstance(pattern, str) for pattern in skip):
+            raise SgResnetsError(
+                f"quantization_params: skip_modules={skip}: must be a list of modules' paths or patterns, such as "
+                '[conv1,"layer1.*"]'
+            )
+        return cls(**flat, skip_modules=tuple(skip))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _keys_of(what: str, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given or {}, Mapping):
+        raise SgResnetsError(f"{what}={given}: must be keys and values")
+    return given or {}

@@ -21,7 +21,7 @@ SHOWN = 5  # layers in the table; the file has all
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What it costs to quantise one layer, its weights and its input, and nothing else.
+    """What it costs to quantise one layer, its weights and its input (for all that read it), and nothing else.
 
     Attributes:
         changed: share of the images, in 0..1, that get another class.

@@ -63,10 +63,28 @@ def preprocessing_of(loader: DataLoader) -> dict[str, Any] | None:
 
 def _output_path(export_params: Any) -> Path | None:
     """Where the recipe wants the last ONNX file, if it says so; refused before any work if it cannot be written."""
-    path = getattr(export_params, "output_onnx_path", None)
-    if path and not Path(path).absolute().parent.is_dir():
-        raise SgResnetsError(f"export_params.output_onnx_path={path}: there is no folder {Path(path).parent}")
-    return Path(path) if path else None
+    given = getattr(export_params, "output_onnx_path", None)
+    if not given:
+        return None
+    path = Path(str(given))
+    if not path.absolute().parent.is_dir():
+        raise SgResnetsError(f"export_params.output_onnx_path={path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise SgResnetsError(f"export_params.output_onnx_path={path} is a folder: name the file to write")
+    return path
+
+
+def _given(trainer: Trainer, model: nn.Module | None) -> nn.Module:
+    """The network to quantise: as in the host, None stands for the one that the trainer has trained."""
+    network = trainer.net if model is None else model
+    if network is None:
+        raise SgResnetsError("there is no network to quantise: give model=, or train one first")
+    return network
+
+
+def _tested(trainer: Trainer, network: nn.Module, loader: DataLoader, metrics: Any) -> dict[str, float]:
+    """By metric."""
+    return trainer.test(model=network, test_loader=loader, test_metrics_list=metrics, silent_mode=True)
 
 
 def _calibrated(model: nn.Module, loader: DataLoader, params: QuantizationParams) -> dict[str, nn.Module]:
@@ -79,25 +97,28 @@ def _calibrated(model: nn.Module, loader: DataLoader, params: QuantizationParams
 
 
 def _result(
-    trainer: Trainer,
+    name: str,
     networks: Mapping[str, nn.Module],
+    figures: Mapping[str, float],
     loader: DataLoader,
     params: QuantizationParams,
-    metrics: Any,
     folder: Path,
     output: Path | None,
 ) -> QuantizationResult:
-    """Test the last of the networks; write the files and the report."""
+    """Write the files and the report; `figures` are the last network's metrics."""
     kind, final = list(networks.items())[-1]
-    figures = trainer.test(model=final, test_loader=loader, test_metrics_list=metrics, silent_mode=True)
     info = file_info(preprocessing_of(loader), recipe=recipe_of_a_run.with_recipe({}).get("recipe") or {})
-    report = _report(networks, loader, params, info, folder, trainer.experiment_name)
+    report = _report(networks, loader, params, info, folder, name)
     for line in report.lines():
         print(line)
+    written = folder / f"{kind}.onnx"
     if output is not None:
-        output.write_bytes((folder / f"{kind}.onnx").read_bytes())
+        try:
+            output.write_bytes(written.read_bytes())
+        except OSError as error:
+            raise SgResnetsError(f"{output} cannot be written ({error.strerror}): the file is {written}") from None
     return QuantizationResult(
-        quantized_model=final, output_onnx_path=str(output or folder / f"{kind}.onnx"), valid_metrics_dict=figures
+        quantized_model=final, output_onnx_path=str(output or written), valid_metrics_dict=figures
     )
 
 
@@ -250,6 +271,7 @@ def extend_trainer_with_int8() -> None:
 
     def completed(original):
         def quantize_from_config(cls, cfg):
+            cfg = OmegaConf.create(copy.deepcopy(cfg))  # what is completed is not the recipe that a run remembers
             _complete(cfg)
             return original(cls, cfg)
 
@@ -267,20 +289,23 @@ def extend_trainer_with_int8() -> None:
         deepcopy_model_for_export=None,  # the host's, which takes no notice of it either
     ):
         params, output = QuantizationParams.from_recipe(quantization_params), _output_path(export_params)
-        networks = _calibrated(model, valid_loader if calib_loader is None else calib_loader, params)
+        networks = _calibrated(_given(self, model), valid_loader if calib_loader is None else calib_loader, params)
         folder = Path(get_checkpoints_dir_path(self.experiment_name, self.ckpt_root_dir, generate_run_id()))
         folder.mkdir(parents=True, exist_ok=True)
         metrics = valid_metrics_list or self.valid_metrics
-        result = _result(self, networks, valid_loader, params, metrics, folder, output)
-        state = {
+        figures = _tested(self, networks["ptq"], valid_loader, metrics)
+        state: dict[str, Any] = {
             "net": networks["ptq"].state_dict(),
             "epoch": 0,
             "processing_params": preprocessing_of(valid_loader),
-            "acc": float(next(iter(result.valid_metrics_dict.values()), 0.0)),
         }
+        state = recipe_of_a_run.with_recipe(state)
+        watched = state.get("recipe", {}).get("training_hyperparams", {}).get("metric_to_watch")
+        if watched in figures:
+            state["acc"] = float(figures[watched])
         with whole_file(folder / "ckpt_best.pth") as beside:
-            torch.save(recipe_of_a_run.with_recipe(state), beside)
-        return result
+            torch.save(state, beside)
+        return _result(self.experiment_name, networks, figures, valid_loader, params, folder, output)
 
     def qat(
         self,
@@ -296,19 +321,21 @@ def extend_trainer_with_int8() -> None:
         export_params=None,
     ):
         params, output = QuantizationParams.from_recipe(quantization_params), _output_path(export_params)
-        training = self.training_params if training_params is None else training_params
-        networks = _calibrated(model, valid_loader if calib_loader is None else calib_loader, params)
+        if training_params is None:
+            raise SgResnetsError("qat trains the network: give training_params, as for Trainer.train")
+        networks = _calibrated(_given(self, model), valid_loader if calib_loader is None else calib_loader, params)
         networks["qat"], folder = _fine_tune(
             self,
             networks["fp32"],
             networks["ptq"],
-            training,
+            training_params,
             train_loader=train_loader,
             valid_loader=valid_loader,
             additional_configs_to_log=additional_qat_configs_to_log,
         )
-        metrics = valid_metrics_list or training["valid_metrics_list"]
-        return _result(self, networks, valid_loader, params, metrics, folder, output)
+        metrics = valid_metrics_list or training_params["valid_metrics_list"]
+        figures = _tested(self, networks["qat"], valid_loader, metrics)
+        return _result(self.experiment_name, networks, figures, valid_loader, params, folder, output)
 
     name = "import_pytorch_quantization_or_install"  # pip at run time, from a server that is gone
     replace_everywhere(name, getattr(sg_trainer, name), lambda: None)
