@@ -84,7 +84,8 @@ def _given(trainer: Trainer, model: nn.Module | None) -> nn.Module:
 
 def _tested(trainer: Trainer, network: nn.Module, loader: DataLoader, metrics: Any) -> dict[str, float]:
     """By metric."""
-    return trainer.test(model=network, test_loader=loader, test_metrics_list=metrics, silent_mode=True)
+    figures = trainer.test(model=network, test_loader=loader, test_metrics_list=metrics, silent_mode=True)
+    return {name: float(value) for name, value in figures.items()}
 
 
 def _calibrated(model: nn.Module, loader: DataLoader, params: QuantizationParams) -> dict[str, nn.Module]:
