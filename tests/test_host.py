@@ -277,7 +277,7 @@ from sg_resnets import training
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
+    for _ in range(20):
         blocks = [torch.ones(2**24) for _ in range(4)]  # 256 MiB, freed at the end
         del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
@@ -293,7 +293,7 @@ print(given_back, faults())
 def test_a_step_gets_the_memory_that_the_last_one_freed(run_python, tmp_path):
     done = run_python("-c", STEPS, cwd=tmp_path)
     given_back, kept = map(int, done.stdout.split()[-2:])
-    assert kept < given_back / 10, done.stderr  # 2 MiB pages give few faults either way
+    assert kept < given_back / 100, done.stderr
 
 
 def test_a_sweep_runs_several_settings_at_a_time(run_python, tmp_path):

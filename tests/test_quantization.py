@@ -777,6 +777,8 @@ def test_nothing_is_installed_while_it_runs(quantise, monkeypatch):
         (["quantization_params.selective_quantizer_params.skip_modules=[1]"], "must be a list of modules' paths"),
         (["quantization_params.selective_quantizer_params.skip_modules=['*']"], "nothing is left to quantise"),
         (["quantization_params.calib_params.percentile=True"], "percentile=True: must be above 0"),
+        (["quantization_params.calib_params.num_calib_batches=16.0"], "num_calib_batches=16.0: must be a whole number"),
+        (["quantization_params.calib_params.num_calib_batches=inf"], "num_calib_batches=inf: must be a whole number"),
         (["quantization_params.sensitivity_images=True"], "sensitivity_images=True: must be a whole number from 0"),
         (["multi_gpu=DDP"], "quantisation runs in one process"),
         (["distillation=at"], "compares features"),

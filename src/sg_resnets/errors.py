@@ -1,6 +1,8 @@
 """The one exception of this package: a mistake that the user can mend."""
 
+import math
 from collections.abc import Iterable
+from typing import Any
 
 
 class SgResnetsError(ValueError):
@@ -15,3 +17,8 @@ def choices(wrong: str, valid: Iterable[str], limit: int = 12) -> str:
     near = get_close_matches(wrong, listed, n=3, cutoff=0.6)
     shown = ", ".join(listed[:limit]) + (f", ... ({len(listed)} in all)" if len(listed) > limit else "")
     return (f"did you mean {' or '.join(near)}? " if near else "") + f"valid: {shown}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value from YAML is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

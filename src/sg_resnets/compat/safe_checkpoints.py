@@ -103,9 +103,11 @@ def repair() -> None:
 
 
 def _why_it_does_not_fit(net, path):
+    from sg_resnets.quantization.trainer import is_quantised
+
     checkpoint = read_checkpoint(path)
     theirs = checkpoint.get("ema_net") or checkpoint.get("net") or checkpoint
-    if any(key.endswith("weight_quantizer.amax") for key in theirs):
+    if is_quantised(theirs):
         return f"{path} holds a quantised network: give the float one that it was made of"
     ours = net.state_dict()
     missing, unexpected = [k for k in ours if k not in theirs], [k for k in theirs if k not in ours]

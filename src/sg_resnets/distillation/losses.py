@@ -5,7 +5,6 @@ for each tap, (N, C, H, W). The teacher's tensors carry no gradient.
 """
 
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,15 +15,11 @@ from super_gradients.common.factories.losses_factory import LossesFactory
 from torch import Tensor, nn
 
 from sg_resnets.distillation.distiller import DistillationOutput
-from sg_resnets.errors import SgResnetsError
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+from sg_resnets.errors import SgResnetsError, is_number
 
 
 def _refuse_temperature(temperature: float) -> None:
-    if not (_is_number(temperature) and temperature > 0):
+    if not (is_number(temperature) and temperature > 0):
         raise SgResnetsError(f"temperature={temperature}: must be above 0; 1 leaves the logits as they are, 4 is usual")
 
 
@@ -235,7 +230,7 @@ class DistillationLoss(nn.Module):
     ) -> None:
         super().__init__()
         for key, value in (("weight", weight), ("task_weight", task_weight), ("warmup_epochs", warmup_epochs)):
-            if not (_is_number(value) and value >= 0):
+            if not (is_number(value) and value >= 0):
                 raise SgResnetsError(f"distillation.{key}={value}: must be a number, 0 or more")
         self.task, self.method = task, _method(method)
         self.weight, self.task_weight, self.warmup_epochs = weight, task_weight, warmup_epochs
@@ -280,6 +275,6 @@ def _method(given: str | Mapping[str, Any] | nn.Module | None) -> nn.Module:
     if unknown := set(params) - set(valid):
         raise SgResnetsError(f"{name} takes {', '.join(valid) or 'no parameters'}, not {', '.join(sorted(unknown))}")
     for key, value in params.items():
-        if not _is_number(value):
+        if not (is_number(value) or isinstance(value, bool)):
             raise SgResnetsError(f"distillation.method.{name}.{key}={value}: must be a number")
     return classes[name](**params)

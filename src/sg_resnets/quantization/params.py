@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.errors import SgResnetsError, choices, is_number
 
 CALIBRATORS = ("max", "histogram")
 HISTOGRAM_METHODS = ("percentile", "mse", "entropy")
@@ -90,12 +90,12 @@ class QuantizationParams:
                 "quantization_params: calibrator_w=histogram has too few weights in a channel for a histogram: set "
                 "calibrator_w=max, or per_channel=False"
             )
-        if not _is_number(self.percentile) or not 0 < self.percentile <= 100:
+        if not is_number(self.percentile) or not 0 < self.percentile <= 100:
             raise SgResnetsError(f"quantization_params: percentile={self.percentile}: must be above 0 and at most 100")
         for name, least in (("num_calib_batches", 1), ("sensitivity_images", 0)):
             value = getattr(self, name)
             optional = name == "num_calib_batches" and value is None
-            if not optional and (not _is_number(value) or value != int(value) or value < least):
+            if not optional and (not is_number(value) or not isinstance(value, int) or value < least):
                 raise SgResnetsError(f"quantization_params: {name}={value}: must be a whole number from {least} on")
 
     @property
@@ -129,10 +129,6 @@ class QuantizationParams:
                 '[conv1,"layer1.*"]'
             )
         return cls(**flat, skip_modules=tuple(skip))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _keys_of(what: str, given: Any) -> Mapping[str, Any]:
