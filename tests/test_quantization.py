@@ -668,6 +668,7 @@ def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnet
     for name, *options in (("float.onnx",), ("int8.onnx", "--format", "int8"), ("pixels.onnx", "--uint8-input")):
         done = sg_resnets_command("export", float_run, name, *options, cwd=tmp_path)
         assert done.returncode == 0 and "SHA-256" in done.stdout, done.stderr
+    assert (tmp_path / "resnet20_cifar_int8.onnx").read_bytes() == (tmp_path / "int8.onnx").read_bytes()
     done = sg_resnets_command("benchmark", "float.onnx", "int8.onnx", "pixels.onnx", cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "benchmark.png").is_file(), done.stderr
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if ".onnx" in line}

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from super_gradients import Trainer
 from super_gradients.training import dataloaders, models
@@ -190,7 +191,9 @@ def export_onnx(
         if int8:
             kind, accuracy, network = "ptq", None, insert_quantizers(network, params)
             complete_calibration_data(recipe)
-            with _only_warnings():
+            seed = OmegaConf.select(recipe, "training_hyperparams.seed", default=42)
+            with _only_warnings(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)  # the calibration images are the same every time
                 calibrate(network, loader_of(recipe, "calib"), params)
     preprocessing = state.get("processing_params")
     info = file_info(
