@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from super_gradients.common.registry.registry import ARCHITECTURES, register_callback, register_loss, register_model
+from super_gradients.common.registry.registry import (
+    ARCHITECTURES,
+    register_callback,
+    register_loss,
+    register_model,
+    register_optimizer,
+)
 from super_gradients.module_interfaces import SupportsInputShapeCheck
 from super_gradients.training.models.classification_models.base_classifer import BaseClassifier
 from super_gradients.training.models.classification_models.resnet import CustomizedResnet
@@ -14,6 +20,7 @@ from sg_resnets.diagnostics.callbacks import ActivationStatistics, GradientFlow,
 from sg_resnets.distillation.losses import METHODS, DistillationLoss
 from sg_resnets.distillation.trainer import extend_kd_trainer
 from sg_resnets.losses import BinaryCrossEntropy
+from sg_resnets.muon import Muon
 from sg_resnets.nn import ResNet
 from sg_resnets.training import extend_trainer
 from sg_resnets.weights import extend_model_factory
@@ -58,6 +65,7 @@ def register() -> None:
         register_callback(callback.__name__)(callback)
     for loss in (*METHODS, DistillationLoss, BinaryCrossEntropy):
         register_loss(loss.__name__)(loss)
+    register_optimizer("Muon")(Muon)
     data.register()
     extend_trainer()
     extend_kd_trainer()
