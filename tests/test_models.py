@@ -36,6 +36,20 @@ def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():
     assert torch.equal(y[:, 2:6], x[:, :, ::2, ::2]) and not y[:, [0, 1, 6, 7]].any()
 
 
+def test_shortcut_a_keeps_gradients_in_the_layout_of_its_input():
+    """In another layout, adding them to the branch's would cost several times as much."""
+    shortcut = ResNet(replace(SMALL, shortcut="A")).layer2[0].downsample.train()
+    x, weight = torch.randn(2, 4, 7, 7), torch.randn(2, 8, 4, 4)
+    gradients = {}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        leaf = x.to(memory_format=layout).requires_grad_()
+        y = shortcut(leaf)
+        assert torch.equal(y, shortcut.eval()(leaf)) and shortcut.train()
+        (gradients[layout],) = torch.autograd.grad((y * weight.to(memory_format=layout)).sum(), leaf)
+        assert gradients[layout].is_contiguous(memory_format=layout)
+    assert torch.equal(*gradients.values())
+
+
 def test_shortcut_c_projects_in_every_block_and_a_plain_net_adds_nothing():
     projections = [block.downsample for block in ResNet(replace(SMALL, shortcut="C")).blocks()]
     assert all(isinstance(shortcut[0], nn.Conv2d) for shortcut in projections)

@@ -4,6 +4,7 @@ A shortcut is made by `make(in_channels, out_channels, stride, config) -> nn.Mod
 added. Add one with `@register_shortcut("name")`.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,8 +28,13 @@ class ZeroPad(nn.Module):
         self.new_channels, self.stride = new_channels, stride
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.is_contiguous(memory_format=torch.channels_last):
+            # The gradient of a slice is made in the order of the sliced dimensions: here N, H, W, C, as all others are.
+            x = x.permute(0, 2, 3, 1)[:, :: self.stride, :: self.stride].permute(0, 3, 1, 2)
+        else:
+            x = x[:, :, :: self.stride, :: self.stride]
         before = self.new_channels // 2
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before))
+        return F.pad(x, (0, 0, 0, 0, before, self.new_channels - before))
 
 
 def projection(in_channels: int, out_channels: int, stride: int, config: ResNetConfig) -> nn.Sequential:
