@@ -71,9 +71,13 @@ def activate() -> None:
         sys.modules[HOST]._sg_resnets_active = True  # type: ignore[attr-defined]
     except Exception as problem:
         _problem = problem
+        what = f"{type(problem).__name__}: {problem}"
+        advice = "Run `sg-resnets doctor` to see why"
+        if "partially initialized" in what:  # one of our modules was the first to ask for the host
+            what, advice = "one of its modules was imported before super_gradients", "Import super_gradients first"
         print(
-            f"sg-resnets: not active, its models and recipes will be missing ({type(problem).__name__}: {problem}). "
-            "Run `sg-resnets doctor` to see why; super_gradients itself goes on.",
+            f"sg-resnets: not active, its models and recipes will be missing ({what}). {advice}; super_gradients "
+            "itself goes on.",
             file=sys.stderr,
         )
 

@@ -26,7 +26,7 @@ class Muon(Optimizer):
     PyTorch's Muon takes no convolutions. timm's works in bfloat16, which a CPU without AVX512-BF16 is slow in.
 
     Raises:
-        SgResnetsError: a momentum or beta is not in 0..1, or the weight decay is below 0.
+        SgResnetsError: a momentum or beta is not in [0, 1), or the weight decay is below 0.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Muon(Optimizer):
     ) -> None:
         for name, value in (("momentum", momentum), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
             if not (is_number(value) and 0 <= value < 1):
-                raise SgResnetsError(f"Muon: {name}={value}: must be a number from 0 to 1, such as 0.95")
+                raise SgResnetsError(f"Muon: {name}={value}: must be a number from 0 on and below 1, such as 0.95")
         if not (is_number(weight_decay) and weight_decay >= 0):
             raise SgResnetsError(f"Muon: weight_decay={weight_decay}: must be a number from 0 on, such as 0.2")
         of_matrices = {"momentum": momentum, "nesterov": nesterov}
