@@ -226,19 +226,22 @@ def _learning_rates(train, *overrides):
             rates.append(context.optimizer.param_groups[0]["lr"])
 
     CALLBACKS["Watch"] = Watch
-    train("training_hyperparams.phase_callbacks=[Watch]", "training_hyperparams.lr_warmup_steps=0", *overrides)
+    train("training_hyperparams.phase_callbacks=[Watch]", *overrides)
     return rates
 
 
 def test_lr_schedulers(train):
-    rates = _learning_rates(train, "lr=1.0", "epochs=2")  # 4 batches an epoch
+    rates = _learning_rates(train, "lr=1.0", "epochs=2", "training_hyperparams.lr_warmup_steps=0")  # 4 batches an epoch
     steps = np.arange(8)
     assert rates == pytest.approx(0.5 * (1 + np.cos(steps / 9 * np.pi)))
+    rates = _learning_rates(train, "lr=1.0", "epochs=3")  # 187 steps of warm-up in the recipe: an epoch's is the most
+    assert rates == pytest.approx([0, 1 / 3, 2 / 3, 1, *0.5 * (1 + np.cos(np.arange(8) / 9 * np.pi))])
     rates = _learning_rates(
         train,
         "training_hyperparams=he2015_cifar",
         "~training_hyperparams.lr_mode.MultiStepLR",
         "+training_hyperparams.lr_mode.OneCycleLR={max_lr: 1.0, total_steps: 10, phase: TRAIN_BATCH_STEP}",
+        "training_hyperparams.lr_warmup_steps=0",
         "epochs=2",
     )
     assert rates[0] == pytest.approx(0.04) and rates[2] == pytest.approx(1.0) and rates[2] > rates[-1]
