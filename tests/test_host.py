@@ -119,10 +119,17 @@ def test_a_failure_of_ours_is_said_once_and_leaves_the_hosts_recipes_running(run
     assert done.stderr.count("sg-resnets: not active") == 1 and "sg-resnets doctor" in done.stderr
 
 
-def test_a_module_of_ours_that_was_imported_before_the_host_is_told_so(run_python, tmp_path):
-    for module in ("registration", "training"):
-        done = run_python("-c", f"import sg_resnets.{module}", cwd=tmp_path)
-        assert "before super_gradients). Import super_gradients first;" in done.stderr
+@pytest.mark.parametrize("module", ["diagnostics.callbacks", "distillation.losses", "registration", "training"])
+def test_a_module_of_ours_may_be_the_first_to_import_the_host(run_python, tmp_path, module):
+    code = (
+        f"import sys, sg_resnets.{module} as ours\n"
+        "assert ours is sys.modules[ours.__name__]\n"
+        "from super_gradients.training import models\n"
+        "models.get('resnet20_cifar', num_classes=10)\n"
+    )
+    done = run_python("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "not active" not in done.stderr
 
 
 def test_the_hosts_entry_point_trains_our_recipe_and_says_no_false_word(run_python, tmp_path):

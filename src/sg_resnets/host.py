@@ -7,6 +7,7 @@ import, and calls `activate` when it is complete. The finder is installed by imp
 """
 
 import sys
+from collections.abc import Callable
 
 HOST = "super_gradients"
 HOST_VERSION = "3.7.1"
@@ -14,10 +15,17 @@ _problem: BaseException | None = None
 
 
 class _HostFinder:
-    """Stands first in `sys.meta_path` until the host is imported; asking where the host is does not import it."""
+    """Stands first in `sys.meta_path` until the host is imported; asking where the host is does not import it.
+
+    One of our modules may be what imports the host. It can be registered only when it is whole itself, so its end is
+    waited for too.
+    """
+
+    def __init__(self) -> None:
+        self.running = 0
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
-        if name != HOST:
+        if name != HOST and not name.startswith("sg_resnets."):
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)  # type: ignore[arg-type]
@@ -26,15 +34,24 @@ class _HostFinder:
         run = spec.loader.exec_module
 
         def exec_module(module: object) -> None:
-            from sg_resnets.compat.quiet_import import quiet_import
-
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
-            with quiet_import():
-                run(module)  # type: ignore[arg-type]
-            activate()
+            self.running += 1
+            try:
+                _quietly(run, module) if name == HOST else run(module)  # type: ignore[arg-type]
+            finally:
+                self.running -= 1
+            if not self.running and is_complete() and self in sys.meta_path:
+                sys.meta_path.remove(self)  # type: ignore[arg-type]
+                activate()
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+
+def _quietly(run: Callable[[object], None], module: object) -> None:
+    from sg_resnets.compat.quiet_import import quiet_import
+
+    with quiet_import():
+        run(module)
 
 
 def is_imported() -> bool:
@@ -71,13 +88,9 @@ def activate() -> None:
         sys.modules[HOST]._sg_resnets_active = True  # type: ignore[attr-defined]
     except Exception as problem:
         _problem = problem
-        what = f"{type(problem).__name__}: {problem}"
-        advice = "Run `sg-resnets doctor` to see why"
-        if "partially initialized" in what:  # one of our modules was the first to ask for the host
-            what, advice = "one of its modules was imported before super_gradients", "Import super_gradients first"
         print(
-            f"sg-resnets: not active, its models and recipes will be missing ({what}). {advice}; super_gradients "
-            "itself goes on.",
+            f"sg-resnets: not active, its models and recipes will be missing ({type(problem).__name__}: {problem}). "
+            "Run `sg-resnets doctor` to see why; super_gradients itself goes on.",
             file=sys.stderr,
         )
 
