@@ -269,6 +269,16 @@ def test_dropout_stands_between_the_weight_layers():
     assert list(block.before_split) + list(block.steps) == ["bn1", "relu", "conv1", "bn2", "relu", "dropout", "conv2"]
 
 
+def test_head_dropout_falls_on_what_the_classifier_reads():
+    network, same = ResNet(replace(SMALL, head_dropout=0.3)).eval(), ResNet(SMALL).eval()
+    same.load_state_dict(network.state_dict())
+    images = torch.randn(4, 3, 16, 16)
+    assert torch.equal(network(images), same(images))
+    read = network.avgpool.train()(torch.ones(100, 16, 2, 2))
+    assert set(read.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
+    assert 0.2 < (read == 0).float().mean() < 0.4
+
+
 def test_replace_head_and_input_channels():
     network = ResNet(SMALL).eval()
     grey = torch.randn(2, 1, 16, 16)

@@ -155,7 +155,7 @@ KINDS = {
     "sk_bottleneck": {"block": "sk_bottleneck", "depth": 11},
     "res2net": {"block": "res2net", "depth": 11, "splits": 2, "width_per_group": 32},
     "resnest": {"block": "resnest", "depth": 11, "splits": 2},
-    "drop_path": {"drop_path": 0.5, "dropout": 0.3},
+    "drop_path": {"drop_path": 0.5, "dropout": 0.3, "head_dropout": 0.3},
 }
 
 

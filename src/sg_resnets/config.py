@@ -92,6 +92,7 @@ class ResNetConfig:
         drop_path: probability with which the last block drops its residual branch; earlier blocks drop linearly less
             (Huang et al., 'Deep Networks with Stochastic Depth', 2016, equation 4).
         dropout: probability before each but the first weight layer of a branch (Zagoruyko & Komodakis 2016, 2.3).
+        head_dropout: probability before the classifier.
         zero_init_residual: whether the last batch-norm of each branch (in pre-activation: its last convolution)
             starts at zero (Goyal et al. 2017, section 5.1).
         in_channels: channels of the input image.
@@ -119,6 +120,7 @@ class ResNetConfig:
     stride_in: str = "3x3"
     drop_path: float = 0.0
     dropout: float = 0.0
+    head_dropout: float = 0.0
     zero_init_residual: bool = False
     in_channels: int = 3
     num_classes: int = 10
@@ -141,7 +143,7 @@ class ResNetConfig:
             number = getattr(self, name)
             if not isinstance(number, int) or number < 1:
                 raise SgResnetsError(f"{name}={number!r}: must be a whole number from 1 on")
-        for name in ("drop_path", "dropout"):
+        for name in ("drop_path", "dropout", "head_dropout"):
             number = getattr(self, name)
             if not isinstance(number, int | float) or not 0.0 <= number < 1.0:
                 raise SgResnetsError(f"{name}={number}: must be a number of at least 0 and below 1")

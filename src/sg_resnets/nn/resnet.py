@@ -56,6 +56,8 @@ class ResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         if config.scaling == "fixup":
             self.avgpool = nn.Sequential(self.avgpool, ScalarBias())
+        if config.head_dropout:
+            self.avgpool = nn.Sequential(self.avgpool, nn.Dropout(config.head_dropout))
         self.fc = nn.Linear(self._features, config.num_classes)
         self._initialise()
 
