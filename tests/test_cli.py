@@ -201,6 +201,7 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
         (["models", "--filter", "vgg"], ["no model's name contains 'vgg'"]),
         (["evaluate", "{run}/ckpt_none.pth"], ["there is no", "ckpt_none.pth"]),
         (["evaluate", "{root}"], ["no run with ckpt_best.pth", "holds fashion_mnist_mini_resnet20_cifar"]),
+        (["resume", "{run}", "epochs=2", "training_hyperparams.optimizer=Muon"], ["goes on with its own optimiser"]),
         (["resume", "{run}", "epohcs=3"], ["'epohcs=3' overrides nothing", "did you mean epochs"]),
         (["resume", "{root}"], ["no run with ckpt_latest.pth"]),
         (["predict", "{run}", "none.png"], ["no image at none.png"]),

@@ -1,6 +1,7 @@
 """What happens to a recipe before anything is built or written: values that cannot be meant are refused, and the user's
 modules that it names (`plugins: [my_module]`) are imported, so that their blocks are registered."""
 
+import inspect
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sg_resnets.distillation.student import is_distillation
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.errors import SgResnetsError, choices, is_number
 
 
 def _whole(least: int) -> Any:
@@ -21,6 +22,14 @@ def _rate(value: Any) -> bool:
     return isinstance(value, Mapping) or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
 
 
+def _switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _from_zero(value: Any) -> bool:
+    return is_number(value) and value >= 0
+
+
 # The shortcut, the key that it stands for, what is allowed, in words.
 _CHECKS = (
     ("epochs", "training_hyperparams.max_epochs", _whole(1), "a whole number from 1 on"),
@@ -28,10 +37,28 @@ _CHECKS = (
     ("batch_size", "dataset_params.train_dataloader_params.batch_size", _whole(1), "a whole number from 1 on"),
     ("val_batch_size", "dataset_params.val_dataloader_params.batch_size", _whole(1), "a whole number from 1 on"),
     ("num_workers", "dataset_params.train_dataloader_params.num_workers", _whole(0), "a whole number from 0 on"),
-    ("ema", "training_hyperparams.ema", lambda value: isinstance(value, bool), "True or False"),
-    ("resume", "training_hyperparams.resume", lambda value: isinstance(value, bool), "True or False"),
+    ("ema", "training_hyperparams.ema", _switch, "True or False"),
+    ("resume", "training_hyperparams.resume", _switch, "True or False"),
     (None, "training_hyperparams.seed", _whole(0), "a whole number from 0 on"),
+    (None, "training_hyperparams.mixed_precision", _switch, "True or False; mixed_precision_dtype chooses the format"),
+    *(
+        (None, f"training_hyperparams.{key}", _switch, "True or False")
+        for key in ("channels_last", "torch_compile", "sync_bn", "find_unused_parameters")
+    ),
+    (None, "dataset_params.train_dataset_params.horizontal_flip", _switch, "True or False"),
+    (None, "training_hyperparams.batch_accumulate", _whole(1), "a whole number from 1 on"),
+    (None, "training_hyperparams.clip_grad_norm", _from_zero, "a number from 0 on, such as 1.0"),
+    (None, "training_hyperparams.optimizer_params.weight_decay", _from_zero, "a number from 0 on, such as 5e-4"),
+    (None, "training_hyperparams.criterion_params.smooth_eps", _from_zero, "a number from 0 on, such as 0.1"),
+    (
+        None,
+        "training_hyperparams.ema_params.decay",
+        lambda value: _from_zero(value) and value <= 1,
+        "a number from 0 to 1, such as 0.999",
+    ),
 )
+# Keys of training_hyperparams that are read, besides those that the host has defaults for.
+_READ = ("max_epochs", "loss", "channels_last", "mixed_precision_dtype", "find_unused_parameters", "run_id")
 
 
 def prepare(cfg: Any) -> None:
@@ -46,12 +73,46 @@ def prepare(cfg: Any) -> None:
             value = OmegaConf.select(recipe, name, throw_on_missing=False)
             if value is not None and not allowed(value):
                 raise SgResnetsError(f"{name}={value}: must be {words}")
+    _refuse_misspelt(recipe)
+    _check_optimizer(recipe)
     if is_distillation(recipe):
         _check_distillation(recipe)
     plugins = OmegaConf.select(recipe, "plugins")
     if isinstance(plugins, str):
         raise SgResnetsError(f"plugins={plugins}: must be a list of modules, such as plugins=[{plugins}]")
     import_plugins(plugins or ())
+
+
+def _refuse_misspelt(recipe: Any) -> None:
+    """A key that is nearly one that is read: nothing would read it, and the run would not be what was asked for."""
+    from difflib import get_close_matches
+
+    from super_gradients.training.params import DEFAULT_TRAINING_PARAMS
+
+    shortcuts = [shortcut for shortcut, *_ in _CHECKS if shortcut]
+    for prefix, read in (("", shortcuts), ("training_hyperparams", [*DEFAULT_TRAINING_PARAMS, *_READ])):
+        for key in (OmegaConf.select(recipe, prefix) if prefix else recipe) or ():
+            near = get_close_matches(key, read, n=1, cutoff=0.85)
+            if near and key not in read:
+                dot = prefix and f"{prefix}."
+                raise SgResnetsError(f"nothing reads {dot}{key}: did you mean {dot}{near[0]}?")
+
+
+def _check_optimizer(recipe: Any) -> None:
+    """Refuse parameters that the optimiser does not take: another recipe's, as a rule, for another optimiser."""
+    from super_gradients.common.registry.registry import LR_WARMUP_CLS_DICT, OPTIMIZERS
+
+    training = OmegaConf.select(recipe, "training_hyperparams") or {}
+    name, warmup = training.get("optimizer"), training.get("warmup_mode")
+    if isinstance(warmup, str) and warmup not in LR_WARMUP_CLS_DICT:
+        raise SgResnetsError(f"unknown warmup_mode '{warmup}': {choices(warmup, LR_WARMUP_CLS_DICT)}")
+    if not (isinstance(name, str) and name in OPTIMIZERS):
+        return
+    taken = inspect.signature(OPTIMIZERS[name]).parameters
+    unknown = [str(key) for key in training.get("optimizer_params") or () if key not in taken]
+    if unknown and not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values()):
+        remove = " ".join(f"'~training_hyperparams.optimizer_params.{key}'" for key in unknown)
+        raise SgResnetsError(f"{name} takes no {', '.join(unknown)}: leave them out with {remove}")
 
 
 def _check_distillation(recipe: Any) -> None:

@@ -32,6 +32,10 @@ from sg_resnets.zoo import ZOO
 
 SHORTCUTS = ("epochs", "lr", "batch_size", "val_batch_size", "ema", "resume", "num_workers")  # of variable_setup.yaml
 
+_OF_THE_OPTIMISER = tuple(
+    f"training_hyperparams.{key}" for key in ("optimizer", "zero_weight_decay_on_bias_and_bn", "finetune")
+)
+
 
 def resume_run(path: Path, overrides: list[str]) -> None:
     """Train on from `ckpt_latest.pth` with the run's own recipe, `overrides` (`epochs=20`, dotted keys) put over it."""
@@ -42,6 +46,12 @@ def resume_run(path: Path, overrides: list[str]) -> None:
     cfg = OmegaConf.load(recipe)
     with open_dict(cfg):
         cfg.update({name: None for name in SHORTCUTS})  # what they stood for is in the recipe already
+    for override in overrides:
+        if override.startswith(_OF_THE_OPTIMISER):
+            raise SgResnetsError(
+                f"'{override}': a run goes on with its own optimiser; leave it out (lr= may change), or train a new "
+                f"run from its weights with checkpoint_params.checkpoint_path={run / 'ckpt_latest.pth'}"
+            )
     _override(cfg, overrides)
     done, wanted = read_checkpoint(run / "ckpt_latest.pth")["epoch"], cfg.epochs or cfg.training_hyperparams.max_epochs
     if isinstance(wanted, int) and done >= wanted:
