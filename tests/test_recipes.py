@@ -16,6 +16,7 @@ HOSTS = Path(find_spec("super_gradients").origin).parent / "recipes"
 # What a recipe leaves to the user (`???`).
 FOLDER = "dataset_params.train_dataset_params.root=x"
 GIVEN = {
+    "finetune_image_folder": [FOLDER, "arch_params.num_classes=7"],
     "image_folder_resnet18": [FOLDER, "arch_params.num_classes=7"],
     **{name: [FOLDER] for name in NAMES if "imagenet" in name},
 }

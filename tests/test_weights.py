@@ -2,6 +2,7 @@
 and preprocessing: the real ones are 50 MB and more, and are not downloaded by a test."""
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,33 @@ def test_a_recipe_starts_from_pretrained_weights(resnet18, train):
     )
     assert torch.equal(network.layer1[0].conv1.weight, resnet18.layer1[0].conv1.weight)
     assert network.conv1.in_channels == 1 and network.fc.out_features == 10 and (run / "ckpt_best.pth").is_file()
+
+
+@pytest.mark.parametrize("head_alone", [False, True])
+def test_finetuning_on_a_folder_of_pictures(resnet18, host, compose, tmp_path, head_alone):
+    from PIL import Image
+
+    for split, kind in itertools.product(("train", "val"), ("cats", "dogs")):
+        folder = tmp_path / "pictures" / split / kind
+        folder.mkdir(parents=True)
+        for i in range(8):
+            pixels = np.random.default_rng(i).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    cfg = compose(
+        f"dataset_params.train_dataset_params.root={tmp_path / 'pictures'}",
+        "dataset_params.train_dataset_params.size=32",
+        "arch_params.num_classes=2",
+        f"training_hyperparams.finetune={head_alone}",
+        f"ckpt_root_dir={tmp_path}",
+        "epochs=2",
+        "batch_size=8",
+        "num_workers=0",
+        recipe="finetune_image_folder",
+        tiny=False,
+    )
+    network, _ = host.Trainer.train_from_config(cfg)
+    assert torch.equal(network.layer1[0].conv1.weight.cpu(), resnet18.layer1[0].conv1.weight) == head_alone
+    assert network.fc.out_features == 2 and network._class_names == ["cats", "dogs"]
 
 
 def test_timms_weights_come_with_timms_preprocessing(hub, get):
