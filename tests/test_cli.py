@@ -189,6 +189,9 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
     [
         (["train", "fashion_mnist_resnet"], ["unknown recipe 'fashion_mnist_resnet'", "fashion_mnist_resnet20"]),
         (["evaluate", "missing"], ["there is no missing", "give a checkpoint, a run's folder"]),
+        (["evaluate", "{root}/mine.onnx"], ["mine.onnx is for other programs", "the run or checkpoint"]),
+        (["summary", "resnet50d"], ["unknown model 'resnet50d': did you mean resnet50_v1d?"]),
+        (["summary", "resnet56"], ["did you mean resnet56_cifar?"]),
         (["resume", "{run}"], ["is finished (1 epochs of 1)", "epochs=2"]),
         (["resume", "{run}", "architecture=resnet56_cifar"], ["goes on with its own network"]),
         (["summary", "resnet21_cifar"], ["unknown model 'resnet21_cifar'", "nearest: 20 and 26"]),
@@ -216,6 +219,7 @@ def test_a_mistake_is_one_line(command, train, tmp_path, args, words):
     torch.save(torch.load(run / "ckpt_best.pth")["net"], tmp_path / "bare.pth")
     Image.effect_noise((200, 200), 50).save(tmp_path / "whole.jpg")
     (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:5000])
+    (tmp_path / "mine.onnx").write_bytes(b"onnx")
     before = {path: path.read_bytes() for path in run.rglob("*.pth")}
     code, _, error = command(*(arg.format(run=run, root=tmp_path) for arg in args))
     assert code == 1 and "\n" not in error.strip() and all(word in error for word in words), error

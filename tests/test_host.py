@@ -223,9 +223,14 @@ def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
         ([RECIPE, "batch_size=20000"], ["the training data has 12000 images", "smaller batch_size"]),
         ([RECIPE, "arch_params.num_classes=3"], ["3 classes but the data has 10", "arch_params.num_classes=10"]),
         ([RECIPE, "arch_params.num_classes=abc"], ["num_classes='abc': must be a whole number"]),
+        (
+            ["--config-name=imagenet_resnet50_v1b_a3", "+debug=smoke", "arch_params.num_classes=10", "batch_size=7"],
+            ["mixup and cutmix pair the images of a batch", "batch_size=7 must be even"],
+        ),
+        ([], ["no recipe is given", "sg-resnets recipes"]),
         ([RECIPE, "training_hyperparams.metric_to_watch=nope", *TINY], ["metric_to_watch=nope", "Accuracy"]),
     ],
-    ids=lambda value: value[-1].split("=")[0] if value[-1].count("=") else None,
+    ids=lambda value: value[-1].split("=")[0] if value and value[-1].count("=") else None,
 )
 def test_bad_input_is_one_line_at_the_hosts_entry_point(compose, host, wrong, words, capsys, monkeypatch, tmp_path):
     """In this process, through Hydra's own handling of the error, as `python -m super_gradients.train_from_recipe`."""

@@ -161,7 +161,8 @@ def test_safe_checkpoints(train, host, tmp_path):
     with pytest.raises(SgResnetsError, match="holds a list, not a state dict"):
         load("resnet20_cifar", tmp_path / "list.pth")
     with pytest.raises(
-        SgResnetsError, match=r"does not fit resnet32_cifar: .* it was trained as architecture=resnet20_cifar"
+        SgResnetsError,
+        match=r"does not fit resnet32_cifar: .* it was trained as architecture=resnet20_cifar with .*in_channels",
     ):
         load("resnet32_cifar", good)
     assert load("resnet20_cifar", good, depth=8, widths=[4, 8, 16])

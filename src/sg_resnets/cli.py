@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,9 @@ def summary(name: Model, arch_params: ArchParams = None, size: Size = None, plug
     if name in ZOO and not arch_params:
         from sg_resnets.weights import available
 
-        print(f"{ZOO[name].paper}. Pretrained weights: {', '.join(available(name)) or 'none'}.")
+        missing = ZOO[name].timm and not find_spec("timm")
+        more = "; timm's after `pip install 'sg-resnets[timm]'`" if missing else ""
+        print(f"{ZOO[name].paper}. Pretrained weights: {', '.join(available(name)) or 'none'}{more}.")
 
 
 @app.command()

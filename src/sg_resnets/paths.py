@@ -45,8 +45,7 @@ def find_run(path: Path, checkpoint: str) -> Path:
         if (folder / checkpoint).is_file():
             return folder
     around = path if path.is_dir() else path.parent
-    folders = [p.name for p in around.iterdir() if p.is_dir()] if around.is_dir() else []
-    there = sorted(name for name in folders if not name.startswith("."))
+    there = sorted({p.parent.parent.name for p in around.glob(f"*/RUN_*/{checkpoint}")})
     raise SgResnetsError(
         f"no run with {checkpoint} in {path}: give a run's folder, or its experiment's"
         + (f"; {around} holds {', '.join(there[:10])}" if there else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from super_gradients.common.environment.device_utils import device_config
+from super_gradients.training.datasets.mixup import CollateMixup
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import get_param
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
@@ -115,7 +116,8 @@ def check_data(network: nn.Module, loader: DataLoader) -> None:
     """Refuse data that the network cannot be trained on.
 
     Raises:
-        SgResnetsError: there is not one whole batch, workers for data on a GPU, or other classes than the network's.
+        SgResnetsError: there is not one whole batch, workers for data on a GPU, mixing of an odd batch, or other
+            classes than the network's.
     """
     if len(loader) == 0:
         raise SgResnetsError(
@@ -127,6 +129,13 @@ def check_data(network: nn.Module, loader: DataLoader) -> None:
             f"num_workers={loader.num_workers}, but the data is on the GPU, which makes its batches there: set "
             "num_workers=0, or dataset_params.train_dataset_params.data_on=host"
         )
+    if isinstance(loader.collate_fn, CollateMixup):
+        remainder = 0 if loader.drop_last else len(loader.dataset) % (loader.batch_size or 1)  # type: ignore[arg-type]
+        if (loader.batch_size or 0) % 2 or remainder % 2:
+            raise SgResnetsError(
+                f"mixup and cutmix pair the images of a batch: batch_size={loader.batch_size} must be even, and "
+                "dataset_params.train_dataloader_params.drop_last=True where the last batch is not"
+            )
     names, head = getattr(loader.dataset, "class_names", None), getattr(network, "fc", None)
     if names and isinstance(network, ResNet) and isinstance(head, nn.Linear) and head.out_features != len(names):
         raise SgResnetsError(

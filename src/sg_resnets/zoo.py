@@ -239,6 +239,12 @@ def refuse_unknown_model(name: str, known: Iterable[str]) -> None:
     if name in known:
         return
     ours_first = [*ZOO, *sorted(str(other) for other in known if other not in ZOO)]
+    meant = [ours for ours, row in ZOO.items() if row.timm == name]
+    meant += [ours for ours in ZOO if ours.startswith(f"{name}_") and ours not in meant]
+    if meant:
+        raise SgResnetsError(
+            f"unknown model '{name}': did you mean {' or '.join(meant)}? `sg-resnets models` lists ours"
+        )
     family = re.fullmatch(r"(resnet|plain)(\d+)_cifar", str(name))
     if family:
         try:

@@ -22,6 +22,7 @@ def repair() -> None:
     from super_gradients.training.models import model_factory
 
     from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
+    from sg_resnets.distillation.student import is_distillation
     from sg_resnets.errors import SgResnetsError, choices
     from sg_resnets.paths import known_recipes, recipes_path
     from sg_resnets.recipe import prepare
@@ -32,6 +33,10 @@ def repair() -> None:
 
     def in_one_line(original):
         def run(cls, cfg, *args, **kwargs):
+            if not cfg:
+                raise RecipeError("no recipe is given: add --config-name=NAME; `sg-resnets recipes` lists ours")
+            if cls.__name__ == "KDTrainer" and not is_distillation(cfg):
+                raise RecipeError("this recipe has no teacher: run it with python -m super_gradients.train_from_recipe")
             try:
                 prepare(cfg)
                 return original(cls, cfg, *args, **kwargs)

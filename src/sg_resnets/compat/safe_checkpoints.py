@@ -40,6 +40,11 @@ def read_checkpoint(path, device="cpu"):
         beside = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
         there = f"there are {', '.join(beside)}" if beside else f"{path.parent} has no checkpoint"
         raise SgResnetsError(f"no checkpoint at {path}: {there}")
+    if path.suffix == ".onnx":
+        raise SgResnetsError(
+            f"{path} is for other programs to run, and `sg-resnets benchmark {path}` measures it: give the run or "
+            "checkpoint that it was exported from"
+        )
     if path.suffix == safetensors_file.SUFFIX:
         return safetensors_file.read(path, device)
     try:
@@ -125,7 +130,10 @@ def _why_it_does_not_fit(net, path):
             f"checkpoint_num_classes={theirs_classes} beside its checkpoint_path"
         )
     recipe = checkpoint.get("recipe") or {}
-    trained = f"; it was trained as architecture={recipe['architecture']}" if "architecture" in recipe else ""
+    trained = ""
+    if "architecture" in recipe:
+        arch_params = {k: v for k, v in (recipe.get("arch_params") or {}).items() if k != "num_classes"}
+        trained = f"; it was trained as architecture={recipe['architecture']} with arch_params={arch_params}"
     return f"{path} does not fit {name}: {', '.join(parts) or 'it holds no weights'}{trained}"
 
 
