@@ -1,7 +1,8 @@
 """Images a second of the in-memory loader, against torchvision's pipeline image by image: crop, flip, normalise.
 
 Run: python benchmarks/loader.py [ROUNDS]. Both go over the embedded Fashion-MNIST subset in batches of 128, in turn, in
-one process without workers; each round gives a ratio.
+one process without workers; each round gives a ratio. Then an epoch of training: the part of it that the loop waits for
+its batches.
 """
 
 import statistics
@@ -9,9 +10,10 @@ import sys
 import time
 
 import torch
-from common import place, ratio
+from common import now, place, ratio, train_recipe
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 from torchvision import transforms
 
 from sg_resnets.data import in_memory, whole_batch
@@ -47,6 +49,26 @@ def seconds(loader: DataLoader) -> float:
     return time.perf_counter() - start
 
 
+def waiting() -> float:
+    """The part of an epoch, from its first to its last step, in which the loop of a recipe waits for a batch."""
+    following, waits = _BaseDataLoaderIter.__next__, []
+
+    def timed(self):
+        start = now()
+        try:
+            return following(self)
+        finally:
+            waits.append((start, now()))
+
+    _BaseDataLoaderIter.__next__ = timed
+    try:
+        starts = train_recipe("fashion_mnist_mini_resnet20")
+    finally:
+        _BaseDataLoaderIter.__next__ = following
+    within = [end - start for start, end in waits if starts[0] < start and end < starts[-1]]
+    return sum(within) / (starts[-1] - starts[0])
+
+
 if __name__ == "__main__":
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     ours = in_memory("fashion_mnist_mini", crop_padding=PADDING, horizontal_flip=True)
@@ -63,3 +85,4 @@ if __name__ == "__main__":
     for name, column in (("in memory", fast), ("image by image", slow)):
         print(f"{name:<15} {len(ours) / statistics.median(column):>9,.0f} images a second")
     print(ratio("in memory over image by image", slow, fast))
+    print(f"the loop of fashion_mnist_mini_resnet20 waits for the loader {waiting():.2%} of an epoch")
