@@ -9,6 +9,7 @@ from safetensors import safe_open
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
 from sg_resnets.diagnostics import compare
 from sg_resnets.diagnostics.curves import EpochRecord, write_curves
+from sg_resnets.errors import SgResnetsError
 
 
 @pytest.fixture
@@ -50,6 +51,17 @@ def test_other_settings_in_one_folder_are_told_apart_by_what_differs(a_run, tmp_
         a_run(f"sweep/RUN_{i}", [0.5], lr=rate, deep={"other": rate})
     assert [row.label for row in compare.compare([tmp_path / "sweep"])] == ["sweep lr=0.1", "sweep lr=0.2"]
     assert [row.label for row in compare.compare([tmp_path / "sweep" / "RUN_1"])] == ["sweep"]
+
+
+@pytest.mark.parametrize(
+    "contents",
+    ["", "epoch,train_loss,train_accuracy\n", "epoch,loss\n1,0.5\n", "\x00\x01", b"\xff\xfe\xff", "epoch\none\n"],
+)
+def test_curves_that_cannot_be_read_are_named(a_run, tmp_path, contents):
+    file = a_run("exp/RUN_1", [0.5]) / "curves.csv"
+    file.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+    with pytest.raises(SgResnetsError, match=f"{file} holds no curves"):
+        compare.compare([tmp_path / "exp"])
 
 
 def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_path, host):

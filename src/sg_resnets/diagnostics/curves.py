@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from sg_resnets.errors import SgResnetsError
+
 # Okabe and Ito's palette, told apart by the colour-blind.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 TRAIN_COLOUR, TEST_COLOUR = COLOURS[:2]
@@ -29,14 +31,23 @@ class EpochRecord:
 
 
 def read_curves(path: str | Path) -> list[EpochRecord]:
-    """The epochs recorded in a `curves.csv`; none if there is no such file."""
+    """The epochs recorded in a `curves.csv`; none if there is no such file.
+
+    Raises:
+        SgResnetsError: the file holds no epoch, or something else.
+    """
     if not os.path.exists(path):
         return []
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        EpochRecord(int(row["epoch"]), *(float(row[field.name]) for field in fields(EpochRecord)[1:])) for row in rows
-    ]
+    names = [field.name for field in fields(EpochRecord)]
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        records = [EpochRecord(int(row["epoch"]), *(float(row[name]) for name in names[1:])) for row in rows]
+    except (KeyError, TypeError, ValueError, csv.Error):
+        records = []
+    if not records:
+        raise SgResnetsError(f"{path} holds no curves, rows of {','.join(names)}: remove it, or restore it")
+    return records
 
 
 def write_curves(records: list[EpochRecord], path: str | Path) -> None:
@@ -70,7 +81,7 @@ def draw_curves(records: list[EpochRecord], title: str):
             axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=split)
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{quantity} ({'cross-entropy, ' if quantity == 'loss' else ''}{unit})")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
