@@ -64,6 +64,32 @@ def test_curves_that_cannot_be_read_are_named(a_run, tmp_path, contents):
         compare.compare([tmp_path / "exp"])
 
 
+LONG = f" {'long' * 30} [" + "much,longer " * 12 + "]"
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "epochs"), [(1, "", 1), (1, LONG, 5), (7, "", 5), (12, LONG, 5), (30, LONG, 1)]
+)
+def test_the_picture_is_legible_whatever_the_labels(count, words, epochs):
+    curves = [EpochRecord(i, 1.0, 0.5, 1.0, 0.5, 1.0, 1.0) for i in range(1, epochs + 1)]
+    rows = [compare.Row(f"exp lr={i}{words}", "tiny", 1, [0.5], [0.5], [1.0], [curves]) for i in range(count)]
+    figure = compare.draw_comparison(rows)
+    figure.draw_without_rendering()
+    (legend,), panels = figure.legends, figure.axes
+    for panel in panels:
+        assert panel.get_window_extent().width > 250 and panel.get_window_extent().height > 180
+        assert panel.get_tightbbox().y0 >= legend.get_window_extent().y1
+        looks = {(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in panel.lines}
+        assert len(looks) == min(count, 24)
+        low, high = panel.get_xlim()
+        assert all(tick == int(tick) for tick in panel.get_xticks() if low <= tick <= high)
+    for text in (legend, figure._suptitle):
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert len(shown) == count and (count == 1 or shown == [f"lr={i}" for i in range(count)])
+
+
 def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_path, host):
     from super_gradients.training import models
 

@@ -138,6 +138,10 @@ def draw_comparison(rows: Sequence[Row]) -> Any:
 
     shown = [row for row in rows if row.curves]
     best = max(shown, key=lambda row: statistics.fmean(row.final))
-    length = {row.label: min(map(len, row.curves)) for row in shown}
-    curves = {row.label: [run[: length[row.label]] for run in row.curves] for row in shown}
-    return draw_degradation(curves, f"Highest final test accuracy: {best.label}, {_percent(best.final)} %")
+    words = [row.label.split() for row in shown]
+    shared = set.intersection(*map(set, words))
+    labels = [" ".join(w for w in one if w not in shared) or " ".join(one) for one in words]
+    lengths = [min(map(len, row.curves)) for row in shown]
+    runs = [[run[:length] for run in row.curves] for row, length in zip(shown, lengths, strict=True)]
+    title = f"Highest final test accuracy: {best.label}, {_percent(best.final)} %"
+    return draw_degradation(list(zip(labels, runs, strict=True)), title)

@@ -3,7 +3,8 @@
 He et al. 2015, figures 1 and 6. A deeper plain net is worse on the *training* data, so it is not overfitting.
 """
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from sg_resnets.diagnostics.curves import COLOURS, EpochRecord
 
-Curves = Mapping[str, Sequence[Sequence[EpochRecord]]]  # for each network the runs, one for each seed
+Runs = Sequence[Sequence[EpochRecord]]  # of one network, one for each seed
+STYLES = ("-", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))  # the next where the colours are used up
 
 
-def rows(curves: Curves) -> list[dict[str, Any]]:
+def rows(curves: Mapping[str, Runs]) -> list[dict[str, Any]]:
     """The curves as rows of a table: network, seed's place, and the figures of each epoch."""
     return [
         {"network": name, "run": i, **asdict(record)}
@@ -24,25 +26,31 @@ def rows(curves: Curves) -> list[dict[str, Any]]:
     ]
 
 
-def draw_degradation(curves: Curves, title: str) -> Any:
-    """A matplotlib figure: training and test accuracy by epoch, means over the seeds with their standard deviation."""
+def draw_degradation(curves: Collection[tuple[str, Runs]], title: str) -> Any:
+    """A matplotlib figure: training and test accuracy by epoch, means over the seeds with their standard deviation.
+    Plain networks are dashed. The figure grows with its legend, the panels do not shrink."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8.5, 3.8), layout="constrained")
-    figure.suptitle(title)
     for axes, split in zip(figure.subplots(1, 2, sharey=True), ("train", "test"), strict=True):
-        for (name, runs), colour in zip(curves.items(), COLOURS * len(curves), strict=False):
+        for i, (name, runs) in enumerate(curves):
+            turn, place = divmod(i, len(COLOURS))
+            style = "--" if name.startswith("plain") and turn == 0 else STYLES[turn % len(STYLES)]
             epochs = [record.epoch for record in runs[0]]
             values = 100 * np.array([[getattr(record, f"{split}_accuracy") for record in run] for run in runs])
             mean, spread = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.zeros(len(epochs))
-            style = "--" if name.startswith("plain") else "-"
-            axes.plot(epochs, mean, style, color=colour, marker=".", label=name)
-            axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(epochs, mean, color=COLOURS[place], linestyle=style, marker=".", label=textwrap.fill(name, 60))
+            axes.fill_between(epochs, mean - spread, mean + spread, color=COLOURS[place], alpha=0.15, linewidth=0)
         axes.set(xlabel="epoch", ylabel=f"{'training' if split == 'train' else 'test'} accuracy (%)")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    longest = min(60, max(len(name) for name, _ in curves))
+    columns = max(1, min(len(curves), 110 // (longest + 8)))  # 110 characters are as wide as the figure
+    legend = figure.legend(handles=axes.lines, loc="outside lower center", ncols=columns, fontsize=8, handlelength=4)
+    heading = figure.suptitle(textwrap.fill(title, 88))
+    pixels = sum(text.get_window_extent().height for text in (heading, legend))
+    figure.set_figheight(3.3 + pixels / figure.dpi)
     return figure
 
 

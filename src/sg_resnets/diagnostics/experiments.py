@@ -90,7 +90,7 @@ def run_degradation(budget: Budget, folder: Path, world: World = COURSE, depths:
         + ", ".join(f"{name} {_mean(values)}" for name, values in final.items())
         + f" ({_seeds(next(iter(final.values())))}).",
         degradation.rows(curves),
-        degradation.draw_degradation(curves, title),
+        degradation.draw_degradation(curves.items(), title),
     )
 
 
