@@ -53,6 +53,48 @@ def test_other_settings_in_one_folder_are_told_apart_by_what_differs(a_run, tmp_
     assert [row.label for row in compare.compare([tmp_path / "sweep" / "RUN_1"])] == ["sweep"]
 
 
+def test_the_seeds_of_an_experiment_given_run_by_run_are_one_row(a_run, tmp_path):
+    runs = [a_run(f"exp/RUN_{seed}", [accuracy], seed=seed) for seed, accuracy in enumerate((0.5, 0.7))]
+    (row,) = compare.compare([*runs, tmp_path / "exp", tmp_path / "exp" / ".." / "exp"])
+    assert (row.label, list(row.final)) == ("exp", [0.5, 0.7])
+    first, second = (a_run(f"sweep/RUN_{i}", [0.5], lr=i) for i in range(2))
+    rows = compare.compare([first, second])
+    assert [row.label for row in rows] == ["sweep lr=0", "sweep lr=1"]
+    assert [len(axes.lines) for axes in compare.draw_comparison(rows).axes] == [2, 2]
+
+
+def test_an_experiment_for_each_seed_is_one_row_and_one_for_each_version_of_the_code_is_not(a_run, tmp_path):
+    for seed in range(3):
+        a_run(f"seed_{seed}/RUN_1", [0.5], seed=seed)
+    (row,) = compare.compare(sorted(tmp_path.glob("seed_*")))
+    assert (row.label, len(row.final)) == ("seed_0 and 2 more", 3)
+    a_run("before/RUN_1", [0.5], lr=1)
+    a_run("after/RUN_1", [0.6], lr=1)
+    rows = compare.compare([tmp_path / "before", tmp_path / "after"])
+    assert [(row.label, list(row.final)) for row in rows] == [("before", [0.5]), ("after", [0.6])]
+    a_run("old/before/RUN_1", [0.5], lr=1)
+    rows = compare.compare([tmp_path / "before", tmp_path / "old" / "before"])
+    assert [row.label for row in rows] == [f"before folder={tmp_path}/{path}" for path in ("before", "old/before")]
+
+
+def test_of_a_run_that_was_repeated_the_latest_counts(a_run, tmp_path):
+    later, other = a_run("exp/RUN_2", [0.6], seed=1), a_run("exp/RUN_3", [0.8], seed=2)
+    earlier = a_run("exp/RUN_1", [0.5], seed=1)
+    for paths in ([tmp_path / "exp"], [other, later, earlier]):
+        (row,) = compare.compare(paths)
+        assert sorted(row.final) == [0.6, 0.8]
+    (row,) = compare.compare([earlier, later])
+    assert "+-" not in list(compare.table([row]))[1]
+
+
+def test_runs_without_a_recipe_are_not_taken_for_one(a_run, tmp_path):
+    for i in range(2):
+        run = a_run(f"python/RUN_{i}", [0.5])
+        state = torch.load(run / "ckpt_best.pth")
+        torch.save({"net": state["net"]}, run / "ckpt_best.pth")
+    assert [row.label for row in compare.compare([tmp_path / "python"])] == [f"python run=RUN_{i}" for i in range(2)]
+
+
 @pytest.mark.parametrize(
     "contents",
     ["", "epoch,train_loss,train_accuracy\n", "epoch,loss\n1,0.5\n", "\x00\x01", b"\xff\xfe\xff", "epoch\none\n"],

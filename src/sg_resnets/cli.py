@@ -172,8 +172,8 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or of experiments with several runs.")],
     output: Annotated[Path, typer.Option(help="The picture of their curves.")] = Path("comparison.png"),
 ) -> None:
-    """Compare runs: accuracy, time and parameters in a table, the curves in a picture; runs that differ in the seed
-    alone are one row, with mean and spread."""
+    """Compare runs: accuracy, time and parameters in a table, the curves in a picture. Runs that differ in the seed
+    alone are one row, with mean and spread; a run that was repeated with the same seed replaces the earlier one."""
     _refuse_no_picture(output)
     from sg_resnets.diagnostics import compare as comparison
 

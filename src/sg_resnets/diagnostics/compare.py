@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,11 @@ from sg_resnets.diagnostics.curves import EpochRecord, read_curves
 from sg_resnets.errors import SgResnetsError
 
 # Keys in which two runs of the same thing may differ.
-_ALIKE = ("seed", "ckpt_root_dir", "experiment_name", "run_id", "resume", "resume_path", "ckpt_name", "hydra")
+_ALIKE = frozenset(
+    ("seed", "ckpt_root_dir", "experiment_name", "run_id", "resume", "resume_path", "ckpt_name", "hydra")
+)
+# What a network's state has besides parameters.
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
@@ -29,51 +33,93 @@ class Row:
     curves: Sequence[Sequence[EpochRecord]]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What is kept of a run: `settings` by dotted key, without those of _ALIKE, and its seeds as text."""
+
+    folder: Path
+    settings: dict[str, Any]
+    seeds: str
+    parameters: int
+    curves: list[EpochRecord]
+
+    @property
+    def experiment(self) -> Path:
+        return self.folder.parent if self.folder.name.startswith("RUN_") else self.folder
+
+
 def compare(paths: Sequence[Path]) -> list[Row]:
     """A row for each setting found in these folders (runs, or experiments with several), the teachers' last; paths
     that hold no run are left out.
 
+    A run is taken once, however often its path is given. Of an experiment's runs with the same settings and seed only
+    the latest counts: it was run again. Experiments with the same settings are one row, whatever their names, unless
+    they share a seed: then the name is what is compared, and each has its row.
+
     Raises:
-        SgResnetsError: there is no run that has a checkpoint and curves in any of them.
+        SgResnetsError: there is no run that has a checkpoint and curves in any of them, or one cannot be read.
     """
-    rows: list[Row] = []
-    there = [path for path in paths if _runs(path)]
-    if not there:
+    folders = dict.fromkeys(folder for path in paths for folder in _runs(path))
+    if not folders:
         raise SgResnetsError(
             f"no run with ckpt_best.pth and curves.csv in {', '.join(map(str, paths))}: give a run's folder, or an "
             "experiment's"
         )
-    for path in there:
-        groups: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
-        for run in _runs(path):
-            state = read_checkpoint(run / "ckpt_best.pth")
-            settings = dict(_settings(state.get("recipe", {})))
-            groups.setdefault(json.dumps(settings, sort_keys=True), []).append((run, state))
-        names = _labels(path, [json.loads(key) for key in groups])
-        rows += [_row(name, runs) for name, runs in zip(names, groups.values(), strict=True)]
-    return rows + _teachers(there)
+    latest: dict[tuple[str, Path, str], _Run] = {}
+    for run in map(_read, folders):
+        key = json.dumps(run.settings, sort_keys=True), run.experiment, run.seeds
+        latest[key] = max(latest.get(key, run), run, key=lambda one: one.folder.name)
+    groups: dict[tuple[str, Path | None], list[_Run]] = {}
+    for (settings, experiment, _), run in latest.items():
+        seeds = [seed for others, _, seed in latest if others == settings]
+        shared = len(set(seeds)) < len(seeds)
+        groups.setdefault((settings, experiment if shared else None), []).append(run)
+    named: dict[str, list[list[_Run]]] = {}
+    for runs in groups.values():
+        named.setdefault(_name(runs), []).append(runs)
+    rows = [_row(*pair) for name, alike in named.items() for pair in zip(_labels(name, alike), alike, strict=True)]
+    return rows + _teachers(latest.values())
 
 
 def _runs(path: Path) -> list[Path]:
     candidates = [path, *sorted(path.glob("RUN_*"))]
-    return [run for run in candidates if (run / "ckpt_best.pth").is_file() and (run / "curves.csv").is_file()]
+    return [run.resolve() for run in candidates if (run / "ckpt_best.pth").is_file() and (run / "curves.csv").is_file()]
 
 
-def _settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _read(folder: Path) -> _Run:
+    state = read_checkpoint(folder / "ckpt_best.pth")
+    recipe = state.get("recipe", {})
+    values = dict(_flat(recipe)) if recipe else {"run": folder.name}  # without a recipe no two are known to be alike
+    return _Run(
+        folder=folder,
+        settings={key: value for key, value in values.items() if _ALIKE.isdisjoint(key.split("."))},
+        seeds=str(sorted((key, value) for key, value in values.items() if key.split(".")[-1] == "seed")),
+        parameters=sum(t.numel() for key, t in state["net"].items() if key.split(".")[-1] not in _BUFFERS),
+        curves=read_curves(folder / "curves.csv"),
+    )
+
+
+def _flat(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in recipe.items():
-        if key in _ALIKE:
-            continue
         if isinstance(value, Mapping) and value:
-            yield from _settings(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _labels(path: Path, settings: list[dict[str, Any]]) -> list[str]:
-    """The folder's name; where it holds several settings, the values of the fewest keys that tell them apart too."""
-    name = path.name if not path.name.startswith("RUN_") else path.resolve().parent.name
-    labels = [name] * len(settings)
-    for key in sorted({key for one in settings for key in one}, key=lambda key: (key.count("."), key)):
+def _name(runs: Sequence[_Run]) -> str:
+    """The experiment's name, the first one's of several."""
+    first, *others = dict.fromkeys(run.experiment for run in runs)
+    return first.name + (f" and {len(others)} more" if others else "")
+
+
+def _labels(name: str, groups: Sequence[Sequence[_Run]]) -> list[str]:
+    """The name; of several rows with the same one, the values of the fewest keys that tell them apart too, or where
+    all values are the same, their folder."""
+    labels = [name] * len(groups)
+    settings = [{**runs[0].settings, "folder": runs[0].experiment} for runs in groups]
+    keys = {key for one in settings for key in one}
+    for key in sorted(keys, key=lambda key: (key == "folder", key.count("."), key)):
         longer = [
             f"{label} {key.rpartition('.')[2]}={one[key]}" if key in one else label
             for label, one in zip(labels, settings, strict=True)
@@ -83,30 +129,27 @@ def _labels(path: Path, settings: list[dict[str, Any]]) -> list[str]:
     return labels
 
 
-def _row(label: str, runs: list[tuple[Path, dict[str, Any]]]) -> Row:
-    curves = [read_curves(run / "curves.csv") for run, _ in runs]
-    state = runs[0][1]
-    parameters = sum(t.numel() for key, t in state["net"].items() if "running_" not in key and "num_batches" not in key)
+def _row(label: str, runs: Sequence[_Run]) -> Row:
     return Row(
         label=label,
-        architecture=state.get("recipe", {}).get("architecture", ""),
-        parameters=parameters,
-        final=[records[-1].test_accuracy for records in curves],
-        best=[max(record.test_accuracy for record in records) for records in curves],
-        seconds=[records[-1].seconds for records in curves],
-        curves=curves,
+        architecture=runs[0].settings.get("architecture", ""),
+        parameters=runs[0].parameters,
+        final=[run.curves[-1].test_accuracy for run in runs],
+        best=[max(record.test_accuracy for record in run.curves) for run in runs],
+        seconds=[run.curves[-1].seconds for run in runs],
+        curves=[run.curves for run in runs],
     )
 
 
-def _teachers(paths: Sequence[Path]) -> list[Row]:
+def _teachers(runs: Iterable[_Run]) -> list[Row]:
     found: dict[tuple[str, int, float], Row] = {}
-    for run in (run for path in paths for run in _runs(path)):
-        if (run / "teacher.json").is_file():
-            report = json.loads((run / "teacher.json").read_text())
-            name = read_checkpoint(run / "ckpt_best.pth").get("recipe", {}).get("teacher_architecture", "")
+    for run in runs:
+        if (run.folder / "teacher.json").is_file():
+            report = json.loads((run.folder / "teacher.json").read_text())
+            name = run.settings.get("teacher_architecture") or run.settings.get("architecture", "")  # of a QAT: itself
             accuracy = [report.get("Accuracy", float("nan"))]
             row = Row(f"teacher {name}", name, report["parameters"], accuracy, accuracy, [], [])
-            found[name, row.parameters, accuracy[0]] = row
+            found[row.label, row.parameters, accuracy[0]] = row
     return list(found.values())
 
 
