@@ -132,6 +132,16 @@ def test_the_picture_is_legible_whatever_the_labels(count, words, epochs):
     assert len(shown) == count and (count == 1 or shown == [f"lr={i}" for i in range(count)])
 
 
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_quantised_run_has_as_many_parameters_as_evaluate_says(a_run, tmp_path, learn):
+    weights = {"conv.weight": torch.zeros(4, 1, 3, 3), "conv.bias": torch.zeros(4)}
+    ranges = {"conv.weight_quantizer.amax": torch.zeros(4), "addition.quantizer.amax": torch.tensor(1.0)}
+    run = a_run("qat/RUN_1", [0.5], quantization_params={"selective_quantizer_params": {"learn_amax": learn}})
+    state = torch.load(run / "ckpt_best.pth")
+    torch.save({**state, "net": {**weights, **ranges}}, run / "ckpt_best.pth")
+    assert compare.compare([run])[0].parameters == 40 + 5 * learn
+
+
 def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_path, host):
     from super_gradients.training import models
 

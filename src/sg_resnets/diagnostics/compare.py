@@ -90,11 +90,13 @@ def _read(folder: Path) -> _Run:
     state = read_checkpoint(folder / "ckpt_best.pth")
     recipe = state.get("recipe", {})
     values = dict(_flat(recipe)) if recipe else {"run": folder.name}  # without a recipe no two are known to be alike
+    learnt = values.get("quantization_params.selective_quantizer_params.learn_amax")
+    no_parameters = _BUFFERS if learnt else (*_BUFFERS, "amax")  # a quantiser's range
     return _Run(
         folder=folder,
         settings={key: value for key, value in values.items() if _ALIKE.isdisjoint(key.split("."))},
         seeds=str(sorted((key, value) for key, value in values.items() if key.split(".")[-1] == "seed")),
-        parameters=sum(t.numel() for key, t in state["net"].items() if key.split(".")[-1] not in _BUFFERS),
+        parameters=sum(t.numel() for key, t in state["net"].items() if key.split(".")[-1] not in no_parameters),
         curves=read_curves(folder / "curves.csv"),
     )
 
