@@ -95,6 +95,13 @@ def test_runs_without_a_recipe_are_not_taken_for_one(a_run, tmp_path):
     assert [row.label for row in compare.compare([tmp_path / "python"])] == [f"python run=RUN_{i}" for i in range(2)]
 
 
+def test_smoke_runs_are_marked(a_run, tmp_path):
+    a_run("exp/RUN_1", [0.9])
+    a_run("exp/RUN_2", [0.1], smoke=True, teacher=0.1, teacher_architecture="big")
+    labels = [row.label for row in compare.compare([tmp_path / "exp"])]
+    assert labels == ["exp", "exp (smoke)", "teacher big (smoke)"]
+
+
 @pytest.mark.parametrize(
     "contents",
     ["", "epoch,train_loss,train_accuracy\n", "epoch,loss\n1,0.5\n", "\x00\x01", b"\xff\xfe\xff", "epoch\none\n"],

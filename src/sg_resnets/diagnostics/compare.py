@@ -47,6 +47,10 @@ class _Run:
     def experiment(self) -> Path:
         return self.folder.parent if self.folder.name.startswith("RUN_") else self.folder
 
+    @property
+    def smoke(self) -> str:
+        return " (smoke)" if self.settings.get("smoke") else ""
+
 
 def compare(paths: Sequence[Path]) -> list[Row]:
     """A row for each setting found in these folders (runs, or experiments with several), the teachers' last; paths
@@ -112,7 +116,7 @@ def _flat(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _name(runs: Sequence[_Run]) -> str:
     """The experiment's name, the first one's of several."""
     first, *others = dict.fromkeys(run.experiment for run in runs)
-    return first.name + (f" and {len(others)} more" if others else "")
+    return first.name + (f" and {len(others)} more" if others else "") + runs[0].smoke
 
 
 def _labels(name: str, groups: Sequence[Sequence[_Run]]) -> list[str]:
@@ -150,7 +154,7 @@ def _teachers(runs: Iterable[_Run]) -> list[Row]:
             report = json.loads((run.folder / "teacher.json").read_text())
             name = run.settings.get("teacher_architecture") or run.settings.get("architecture", "")  # of a QAT: itself
             accuracy = [report.get("Accuracy", float("nan"))]
-            row = Row(f"teacher {name}", name, report["parameters"], accuracy, accuracy, [], [])
+            row = Row(f"teacher {name}{run.smoke}", name, report["parameters"], accuracy, accuracy, [], [])
             found[row.label, row.parameters, accuracy[0]] = row
     return list(found.values())
 
