@@ -152,9 +152,15 @@ def test_a_quantised_run_has_as_many_parameters_as_evaluate_says(a_run, tmp_path
 def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_path, host):
     from super_gradients.training import models
 
-    _, run = train("epochs=2", "training_hyperparams.ema=True")
-    done = sg_resnets_command("compare", run.parent, "--output", tmp_path / "c.png", cwd=tmp_path)
+    network, run = train("epochs=2", "training_hyperparams.ema=True")
+    (tmp_path / "README.md").touch()
+    paths = (tmp_path / "README.md", run.parent, tmp_path / "pretrained")  # as checkpoints/* gives them
+    done = sg_resnets_command("compare", *paths, "--output", tmp_path / "c.png", cwd=tmp_path)
     assert done.returncode == 0 and "resnet20_cifar" in done.stdout and (tmp_path / "c.png").stat().st_size > 5000
+    (left_out,) = (line for line in done.stdout.splitlines() if line.startswith("left out"))
+    assert left_out.endswith(f": {paths[0]}, {paths[2]}")
+    parameters = f" {sum(parameter.numel() for parameter in network.parameters()):,}"
+    assert parameters in done.stdout
     refused = sg_resnets_command("compare", tmp_path / "nothing", cwd=tmp_path)
     assert refused.returncode == 1 and "no run with ckpt_best.pth and curves.csv" in refused.stderr
 
@@ -172,7 +178,7 @@ def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_p
     assert torch.equal(network.fc.weight, best["ema_net"]["fc.weight"])
     rows = [sg_resnets_command("evaluate", path, cwd=tmp_path).stdout for path in (run, file)]
     accuracy = [next(line for line in row.splitlines() if "test Accuracy" in line) for row in rows]
-    assert accuracy[0] == accuracy[1]
+    assert accuracy[0] == accuracy[1] and all(parameters in row for row in rows)
 
     for output, words in (("x.pth", "must end in .safetensors"), ("no/x.safetensors", "cannot be written")):
         refused = sg_resnets_command("export", run, output, cwd=tmp_path)

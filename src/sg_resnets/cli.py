@@ -180,6 +180,8 @@ def compare(
     rows = comparison.compare(runs)
     for line in comparison.table(rows):
         print(line)
+    if empty := comparison.without_runs(runs):
+        print(f"left out, no run with ckpt_best.pth and curves.csv: {', '.join(map(str, empty))}")
     comparison.draw_comparison(rows).savefig(output, dpi=150)
     print(f"curves: {output}")
 

@@ -54,7 +54,7 @@ class _Run:
 
 def compare(paths: Sequence[Path]) -> list[Row]:
     """A row for each setting found in these folders (runs, or experiments with several), the teachers' last; paths
-    that hold no run are left out.
+    that hold no run are left out (`without_runs`).
 
     A run is taken once, however often its path is given. Of an experiment's runs with the same settings and seed only
     the latest counts: it was run again. Experiments with the same settings are one row, whatever their names, unless
@@ -83,6 +83,11 @@ def compare(paths: Sequence[Path]) -> list[Row]:
         named.setdefault(_name(runs), []).append(runs)
     rows = [_row(*pair) for name, alike in named.items() for pair in zip(_labels(name, alike), alike, strict=True)]
     return rows + _teachers(latest.values())
+
+
+def without_runs(paths: Sequence[Path]) -> list[Path]:
+    """Those of the paths that hold no run with a checkpoint and curves."""
+    return [path for path in paths if not _runs(path)]
 
 
 def _runs(path: Path) -> list[Path]:
