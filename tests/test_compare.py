@@ -128,7 +128,7 @@ def test_the_picture_is_legible_whatever_the_labels(count, words, epochs):
     for panel in panels:
         assert panel.get_window_extent().width > 250 and panel.get_window_extent().height > 180
         assert panel.get_tightbbox().y0 >= legend.get_window_extent().y1
-        looks = {(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in panel.lines}
+        looks = {(line.get_color(), line.get_marker()) for line in panel.lines}  # of a single epoch only the dot shows
         assert len(looks) == min(count, 24)
         low, high = panel.get_xlim()
         assert all(tick == int(tick) for tick in panel.get_xticks() if low <= tick <= high)

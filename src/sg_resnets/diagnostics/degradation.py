@@ -13,7 +13,7 @@ import numpy as np
 from sg_resnets.diagnostics.curves import COLOURS, EpochRecord
 
 Runs = Sequence[Sequence[EpochRecord]]  # of one network, one for each seed
-STYLES = ("-", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))  # the next where the colours are used up
+STYLES = (("-", "o"), (":", "s"), ("-.", "^"), ((0, (5, 1, 1, 1, 1, 1)), "D"))  # the next where colours are used up
 
 
 def rows(curves: Mapping[str, Runs]) -> list[dict[str, Any]]:
@@ -36,11 +36,13 @@ def draw_degradation(curves: Collection[tuple[str, Runs]], title: str) -> Any:
     for axes, split in zip(figure.subplots(1, 2, sharey=True), ("train", "test"), strict=True):
         for i, (name, runs) in enumerate(curves):
             turn, place = divmod(i, len(COLOURS))
-            style = "--" if name.startswith("plain") and turn == 0 else STYLES[turn % len(STYLES)]
+            style, marker = STYLES[turn % len(STYLES)]
+            style = "--" if name.startswith("plain") and turn == 0 else style
+            look = {"color": COLOURS[place], "linestyle": style, "marker": marker, "markersize": 3}
             epochs = [record.epoch for record in runs[0]]
             values = 100 * np.array([[getattr(record, f"{split}_accuracy") for record in run] for run in runs])
             mean, spread = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.zeros(len(epochs))
-            axes.plot(epochs, mean, color=COLOURS[place], linestyle=style, marker=".", label=textwrap.fill(name, 60))
+            axes.plot(epochs, mean, **look, label=textwrap.fill(name, 60))
             axes.fill_between(epochs, mean - spread, mean + spread, color=COLOURS[place], alpha=0.15, linewidth=0)
         axes.set(xlabel="epoch", ylabel=f"{'training' if split == 'train' else 'test'} accuracy (%)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
