@@ -15,6 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
 from sg_resnets.data.each_once import show_each_once
 from sg_resnets.diagnostics.curves import read_curves
+from sg_resnets.runs import evaluate_checkpoint
 
 # Fixup has no batch-norm, which would see its own process' images only; in order, and without augmentation, one batch
 # of 64 is two of 32.
@@ -53,6 +54,21 @@ def test_two_processes_learn_what_one_does_with_the_same_batches(launcher, tmp_p
     for one, two in zip(read_curves(run / "curves.csv"), read_curves(alone / "curves.csv"), strict=True):
         assert one.test_accuracy == pytest.approx(two.test_accuracy, abs=1e-6)
         assert one.train_loss == pytest.approx(two.train_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_the_accuracy_in_the_curves_is_that_of_the_saved_network(ema, tmp_path):
+    """Each process has batch-norm statistics of its own images; with those, 2 to 5 of 2,000 were told otherwise."""
+    learning = [
+        "architecture=resnet20_cifar", "batch_size=16", "lr=0.1", f"ema={ema}",
+        "training_hyperparams.ema_params={decay: 0.9, decay_type: constant}",
+        "++dataset_params.train_dataset_params.max_samples=1024",
+        "++dataset_params.val_dataset_params.max_samples=2000",
+    ]  # fmt: skip
+    done, (run,) = two_processes(tmp_path, "recipe", *learning)
+    assert done.returncode == 0, done.stderr[-3000:]
+    accuracy = read_curves(run / "curves.csv")[-1].test_accuracy
+    assert dict(evaluate_checkpoint(run / "ckpt_latest.pth", []))["test Accuracy"] == f"{accuracy:.4f}"
 
 
 def test_a_dead_process_ends_the_run_with_a_line(tmp_path):

@@ -131,6 +131,7 @@ def evaluate_checkpoint(path: Path, plugins: list[str]) -> Iterator[tuple[str, s
     with open_dict(cfg):
         cfg.checkpoint_params.checkpoint_path = str(path)
         cfg.checkpoint_params.pretrained_weights = None
+        cfg.multi_gpu, cfg.num_gpus = "Off", None  # in this process, wherever it was trained
     with _only_warnings():
         if is_quantised(state["net"]):
             network, results = _evaluate_quantised(cfg, state)

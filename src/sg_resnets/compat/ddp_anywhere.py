@@ -1,8 +1,8 @@
 """Training on many processes, on CPUs (gloo) as on GPUs (NCCL), started by the recipe or by torchrun.
 
 The host refuses several processes on CPUs; under torchrun it then trains on, each process for itself, without a word.
-On GPUs it looks for unused parameters in every step, evaluates with padded data, seeds by the rank within the node, and
-answers a process that died with a page of traceback.
+On GPUs it looks for unused parameters in every step, evaluates with padded data and each process with batch-norm
+statistics of its own, seeds by the rank within the node, and answers a process that died with a page of traceback.
 """
 
 FAULT = "no distributed training on CPUs, unsynchronised under torchrun; find_unused_parameters always on"
@@ -142,13 +142,16 @@ def repair() -> None:
         return _net_to_device
 
     def unwrapped(original):
-        """Evaluation needs no synchronisation, so that processes may have other numbers of batches."""
+        """Evaluation needs no synchronisation, so that processes may have other numbers of batches. All evaluate with
+        the batch-norm statistics of rank 0: each has its own images', and rank 0's are saved."""
 
         def evaluate(self, data_loader, *args, **kwargs):
             if device_config.multi_gpu != DDP:
                 return original(self, data_loader, *args, **kwargs)
             net, self.net = self.net, unwrap_model(self.net)
             show_each_once(data_loader)
+            for buffer in self.net.buffers():
+                dist.broadcast(buffer, 0)
             try:
                 return original(self, data_loader, *args, **kwargs)
             finally:
