@@ -15,6 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
 from sg_resnets.data.each_once import show_each_once
 from sg_resnets.diagnostics.curves import read_curves
+from sg_resnets.errors import SgResnetsError
 from sg_resnets.runs import evaluate_checkpoint
 
 # Fixup has no batch-norm, which would see its own process' images only; in order, and without augmentation, one batch
@@ -69,6 +70,12 @@ def test_the_accuracy_in_the_curves_is_that_of_the_saved_network(ema, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     accuracy = read_curves(run / "curves.csv")[-1].test_accuracy
     assert dict(evaluate_checkpoint(run / "ckpt_latest.pth", []))["test Accuracy"] == f"{accuracy:.4f}"
+
+
+@pytest.mark.parametrize("number", ["two", 0, 1.5, -2])
+def test_a_wrong_number_of_processes_is_one_line(number, train):
+    with pytest.raises(SgResnetsError, match=rf"^num_gpus={number}: must be a whole number from 1 on, or -1 for all$"):
+        train("multi_gpu=DDP", f"num_gpus={number}")
 
 
 def test_a_dead_process_ends_the_run_with_a_line(tmp_path):

@@ -51,6 +51,9 @@ def repair() -> None:
         def setup_device(multi_gpu=None, num_gpus=None, device="cuda"):
             on_cpu = device == "cpu" or not torch.cuda.is_available()
             mode = TypeFactory(MultiGPUMode.dict()).get(multi_gpu)
+            least = 1 if mode == DDP else 0  # the host's setup_device(num_gpus=0) means the CPU
+            if num_gpus not in (None, -1) and not (type(num_gpus) is int and num_gpus >= least):
+                raise SgResnetsError(f"num_gpus={num_gpus}: must be a whole number from 1 on, or -1 for all")
             if not on_cpu or not (is_distributed() or mode == DDP):
                 return original(multi_gpu, num_gpus, device)
             init_trainer()

@@ -220,7 +220,7 @@ def _complete(cfg: Any) -> None:
             "quantisation starts from a trained network: set checkpoint_params.checkpoint_path=FILE_OR_RUN or "
             "checkpoint_params.pretrained_weights=KIND"
         )
-    if cfg.get("multi_gpu") not in (None, False, "Off", "OFF") or (cfg.get("num_gpus") or 1) > 1:
+    if cfg.get("multi_gpu") not in (None, False, "Off", "OFF") or cfg.get("num_gpus") not in (None, -1, 0, 1):
         raise SgResnetsError(f"multi_gpu={cfg.multi_gpu}, num_gpus={cfg.num_gpus}: quantisation runs in one process")
     with open_dict(cfg):
         cfg.num_gpus = 1
