@@ -72,6 +72,14 @@ def test_the_accuracy_in_the_curves_is_that_of_the_saved_network(ema, tmp_path):
     assert dict(evaluate_checkpoint(run / "ckpt_latest.pth", []))["test Accuracy"] == f"{accuracy:.4f}"
 
 
+def test_each_job_of_a_sweep_trains_in_two_processes(tmp_path):
+    done, runs = two_processes(tmp_path, "recipe", "lr=0.05,0.01", "epochs=1", "-m")
+    assert done.returncode == 0, done.stderr[-3000:]
+    recipes = [read_checkpoint(run / "ckpt_latest.pth")["recipe"] for run in runs]
+    assert [recipe["training_hyperparams"]["initial_lr"] for recipe in recipes] == [0.05, 0.01]
+    assert sorted(path.name for path in tmp_path.glob("*/sweep_*/*/")) == ["0", "1"]
+
+
 @pytest.mark.parametrize("number", ["two", 0, 1.5, -2])
 def test_a_wrong_number_of_processes_is_one_line(number, train):
     with pytest.raises(SgResnetsError, match=rf"^num_gpus={number}: must be a whole number from 1 on, or -1 for all$"):

@@ -2,7 +2,8 @@
 
 The host refuses several processes on CPUs; under torchrun it then trains on, each process for itself, without a word.
 On GPUs it looks for unused parameters in every step, evaluates with padded data and each process with batch-norm
-statistics of its own, seeds by the rank within the node, and answers a process that died with a page of traceback.
+statistics of its own, seeds by the rank within the node, answers a process that died with a page of traceback, and in
+each process of a sweep's job runs the whole sweep.
 """
 
 FAULT = "no distributed training on CPUs, unsynchronised under torchrun; find_unused_parameters always on"
@@ -24,6 +25,9 @@ def repair() -> None:
     import numpy as np
     import torch
     import torch.distributed as dist
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from super_gradients.common.abstractions.abstract_logger import get_logger
     from super_gradients.common.abstractions.mute_processes import mute_current_process
     from super_gradients.common.data_types.enum import MultiGPUMode
@@ -40,7 +44,7 @@ def repair() -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     from torch.nn.parallel import DistributedDataParallel
 
-    from sg_resnets.compat.patching import wrap_function, wrap_method
+    from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
     from sg_resnets.data.each_once import show_each_once
     from sg_resnets.errors import SgResnetsError
 
@@ -87,6 +91,23 @@ def repair() -> None:
                 raise SgResnetsError(f"port {port} is in use: give another, torchrun --master-port=PORT") from error
             raise
 
+    def in_a_sweep():
+        return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+    def command():
+        """What each process runs: this command; for a job of a sweep without `-m`, and with the job's values alone."""
+        if not in_a_sweep():
+            return sys.argv
+        typed, _ = get_args_parser().parse_known_args(sys.argv[1:])
+        if not typed.multirun:  # the command is the launcher's own, such as Slurm's, and runs this job alone
+            return sys.argv
+        job = HydraConfig.get()
+        given = {f"--config-{word}": getattr(typed, f"config_{word}") for word in ("path", "name", "dir")}
+        options = [f"{option}={value}" for option, value in given.items() if value]
+        of_hydra = [override for override in job.overrides.hydra if not override.startswith("hydra.mode=")]
+        folder = job.runtime.output_dir.replace("'", r"\'")
+        return [sys.argv[0], *options, *of_hydra, f"hydra.run.dir='{folder}'", *job.overrides.task]
+
     def launch(processes):
         config = LaunchConfig(
             min_nodes=1,
@@ -101,7 +122,7 @@ def repair() -> None:
             start_method="spawn",
         )
         try:
-            elastic_launch(config, entrypoint=sys.executable)(*sys.argv, *EXTRA_ARGS)
+            elastic_launch(config, entrypoint=sys.executable)(*command(), *EXTRA_ARGS)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             why = f"signal {-failure.exitcode}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
@@ -171,6 +192,20 @@ def repair() -> None:
 
         return random_seed
 
+    def one_of_several(original):
+        """A job whose work is done in other processes ends, not the sweep."""
+
+        def run(cls, cfg, *args, **kwargs):
+            try:
+                return original(cls, cfg, *args, **kwargs)
+            except SystemExit as end:
+                if end.code or not in_a_sweep():
+                    raise
+                return None
+
+        return run
+
+    wrap_recipe_entries(one_of_several)
     wrap_function(host_ddp, "setup_device", on_any_device)
     wrap_function(host_ddp, "restart_script_with_ddp", with_one_line)
     wrap_function(host_ddp, "initialize_ddp", initialised)
