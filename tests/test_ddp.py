@@ -1,5 +1,6 @@
 """Many processes on one machine (gloo), started by the recipe and by torchrun: in step, and ended when one dies."""
 
+import json
 import os
 import socket
 import subprocess
@@ -70,6 +71,32 @@ def test_the_accuracy_in_the_curves_is_that_of_the_saved_network(ema, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     accuracy = read_curves(run / "curves.csv")[-1].test_accuracy
     assert dict(evaluate_checkpoint(run / "ckpt_latest.pth", []))["test Accuracy"] == f"{accuracy:.4f}"
+
+
+def test_two_processes_share_an_epoch_of_repeated_augmentation(tmp_path):
+    """As long as any other epoch, each image twice and augmented in two ways, other images in every epoch."""
+    (tmp_path / "seen.py").write_text(
+        "import json, torch.distributed as dist\n"
+        "from super_gradients.common.registry.registry import register_callback\n"
+        "from super_gradients.training.utils.callbacks import Callback\n"
+        "@register_callback('Seen')\n"
+        "class Seen(Callback):\n"
+        "    def on_train_batch_end(self, context):\n"
+        "        loader, left = context.train_loader, context.inputs[..., :9]\n"
+        "        epoch = list(loader.sampler), len(loader), float(left.sum())\n"
+        "        print(json.dumps(epoch), file=open(f'rank{dist.get_rank()}', 'a'))\n"
+    )
+    done, _ = two_processes(
+        tmp_path, "recipe", "plugins=[seen]", "training_hyperparams.phase_callbacks=[Seen]", "epochs=12",
+        "training_hyperparams.max_train_batches=1", "dataset_params.train_dataset_params.horizontal_flip=True",
+        "++dataset_params.train_dataset_params.max_samples=1024", "dataset_params.train_dataloader_params.shuffle=True",
+        "+dataset_params.train_dataloader_params.sampler.RepeatAugSampler.num_repeats=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [[json.loads(line) for line in (tmp_path / f"rank{rank}").read_text().splitlines()] for rank in (0, 1)]
+    for (ours, batches, left), (others, _, others_left) in zip(*ranks, strict=True):
+        assert batches == 16 and ours == others and len(set(ours)) == 512 and left != others_left
+    assert len({image for epoch in ranks[0] for image in epoch[0]}) == 1024
 
 
 def test_each_job_of_a_sweep_trains_in_two_processes(tmp_path):

@@ -97,6 +97,29 @@ def test_seed_each_epoch(train, tmp_path):
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
+def test_repeated_augmentation(train):
+    """In one process, and on fewer images than 256; two processes are in `test_ddp.py`."""
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    epochs = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, context):
+            epochs.append(list(context.train_loader.sampler))
+
+    CALLBACKS["Watch"] = Watch
+    train(
+        "training_hyperparams.phase_callbacks=[Watch]",
+        "training_hyperparams.max_train_batches=1",
+        "epochs=2",
+        "+dataset_params.train_dataloader_params.sampler.RepeatAugSampler.num_repeats=3",
+        "++dataset_params.train_dataset_params.max_samples=192",
+    )
+    assert [(len(epoch), len(set(epoch))) for epoch in epochs] == [(192, 64)] * 2
+    assert set(epochs[0]) != set(epochs[1])
+
+
 def test_average_best_models(train):
     _, run = train("epochs=2", "training_hyperparams.average_best_models=True")
     averaged = torch.load(run / "average_model.pth", weights_only=True)["net"]

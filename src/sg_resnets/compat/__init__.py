@@ -14,6 +14,7 @@ REPAIRS = (
     "multirun_shortcuts",  # around those above, which read what it sets
     "resume_keeps_best",
     "seed_each_epoch",
+    "repeated_augmentation",
     "average_best_models",
     "atomic_checkpoints",
     "safe_checkpoints",

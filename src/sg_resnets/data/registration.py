@@ -85,6 +85,7 @@ def _register_in_memory(name: str) -> None:
             raise SgResnetsError(f"data_on={data_on}: valid: host, device")
         with wait_for_the_master(get_local_rank()):  # of several processes one downloads
             data = in_memory(name, HostInMemoryImages, **params)
+        data.seed += get_local_rank()  # with repeated augmentation, several processes get the same images
         return data.to(device_config.device) if data_on == "device" else data
 
     register_dataset(name)(build)
