@@ -347,6 +347,19 @@ def mini_loader(host, workers=0, **options):
     return host.get(dataset_params=options, dataloader_params={**loading, "collate_fn": "whole_batch"})
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_workers_for_data_on_the_gpu_are_one_line(split, host):
+    from sg_resnets.training import check_data
+
+    loaders = {"train": mini_loader(host), "val": mini_loader(host)}
+    loaders[split] = mini_loader(host, workers=2)
+    for loader in loaders.values():
+        loader.dataset.images = SimpleNamespace(is_cuda=True)
+    workers = f"dataset_params.{split}_dataloader_params.num_workers"
+    with pytest.raises(SgResnetsError, match=f"^{workers}=2, but .* {workers}=0, or .*{split}_dataset_params.data_on"):
+        check_data(torch.nn.Identity(), *loaders.values())
+
+
 def two_epochs(loader):
     torch.manual_seed(3)
     return [[torch.cat(parts) for parts in zip(*loader, strict=True)] for _ in range(2)]

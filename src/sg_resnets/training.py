@@ -33,14 +33,14 @@ def extend_trainer() -> None:
         return _net_to_device
 
     def with_checks(original):
-        def train(self, model, training_params=None, train_loader=None, *args, **kwargs):
+        def train(self, model, training_params=None, train_loader=None, valid_loader=None, *args, **kwargs):
             if train_loader is not None:
-                check_data(model, train_loader)
+                check_data(model, train_loader, valid_loader)
             if device_config.device == "cpu":
                 keep_freed_memory()
             callbacks = [*(get_param(training_params, "phase_callbacks") or []), StopWhenNotFinite()]
             training_params = {**training_params, "phase_callbacks": callbacks}
-            return original(self, model, training_params, train_loader, *args, **kwargs)
+            return original(self, model, training_params, train_loader, valid_loader, *args, **kwargs)
 
         return train
 
@@ -112,7 +112,7 @@ def _is_safe_in_channels_last(network: nn.Module) -> bool:
     return not narrow
 
 
-def check_data(network: nn.Module, loader: DataLoader) -> None:
+def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader | None = None) -> None:
     """Refuse data that the network cannot be trained on.
 
     Raises:
@@ -124,11 +124,13 @@ def check_data(network: nn.Module, loader: DataLoader) -> None:
             f"the training data has {len(loader.dataset)} images, fewer than one batch of {loader.batch_size}: "  # type: ignore[arg-type]
             "set a smaller batch_size"
         )
-    if loader.num_workers and getattr(loader.dataset, "images", torch.empty(0)).is_cuda:
-        raise SgResnetsError(
-            f"num_workers={loader.num_workers}, but the data is on the GPU, which makes its batches there: set "
-            "num_workers=0, or dataset_params.train_dataset_params.data_on=host"
-        )
+    for split, each in (("train", loader), ("val", valid_loader)):
+        if each is not None and each.num_workers and getattr(each.dataset, "images", torch.empty(0)).is_cuda:
+            workers = f"dataset_params.{split}_dataloader_params.num_workers"
+            raise SgResnetsError(
+                f"{workers}={each.num_workers}, but the data is on the GPU, which makes its batches there: set "
+                f"{workers}=0, or dataset_params.{split}_dataset_params.data_on=host"
+            )
     if isinstance(loader.collate_fn, CollateMixup):
         remainder = 0 if loader.drop_last else len(loader.dataset) % (loader.batch_size or 1)  # type: ignore[arg-type]
         if (loader.batch_size or 0) % 2 or remainder % 2:

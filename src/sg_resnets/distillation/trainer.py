@@ -107,7 +107,7 @@ def prepare_distillation(
         )
     if train_loader is not None:
         with arguments_of("student"):
-            check_data(network.student, train_loader)
+            check_data(network.student, train_loader, valid_loader)
     loss = params.get("loss")
     if isinstance(loss, str):
         loss = {loss: params.get("criterion_params") or {}}
