@@ -132,7 +132,7 @@ def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader 
                 f"{workers}=0, or dataset_params.{split}_dataset_params.data_on=host"
             )
     if isinstance(loader.collate_fn, CollateMixup):
-        remainder = 0 if loader.drop_last else len(loader.dataset) % (loader.batch_size or 1)  # type: ignore[arg-type]
+        remainder = 0 if loader.drop_last else len(loader.sampler) % (loader.batch_size or 1)  # type: ignore[arg-type]
         if (loader.batch_size or 0) % 2 or remainder % 2:
             raise SgResnetsError(
                 f"mixup and cutmix pair the images of a batch: batch_size={loader.batch_size} must be even, and "
