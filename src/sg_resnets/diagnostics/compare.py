@@ -86,8 +86,8 @@ def compare(paths: Sequence[Path]) -> list[Row]:
 
 
 def without_runs(paths: Sequence[Path]) -> list[Path]:
-    """Those of the paths that hold no run with a checkpoint and curves."""
-    return [path for path in paths if not _runs(path)]
+    """Those of the paths that hold no run with a checkpoint and curves, but for the files that `checkpoints/*` names."""
+    return [path for path in paths if not _runs(path) and not path.is_file()]
 
 
 def _runs(path: Path) -> list[Path]:
