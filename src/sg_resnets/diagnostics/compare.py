@@ -86,7 +86,7 @@ def compare(paths: Sequence[Path]) -> list[Row]:
 
 
 def without_runs(paths: Sequence[Path]) -> list[Path]:
-    """Those of the paths that hold no run with a checkpoint and curves, but for the files that `checkpoints/*` names."""
+    """Those of the paths that hold no run with a checkpoint and curves, but for files (`checkpoints/*`)."""
     return [path for path in paths if not _runs(path) and not path.is_file()]
 
 
