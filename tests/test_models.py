@@ -269,6 +269,11 @@ def test_dropout_stands_between_the_weight_layers():
     assert list(block.before_split) + list(block.steps) == ["bn1", "relu", "conv1", "bn2", "relu", "dropout", "conv2"]
 
 
+def test_head_dropout_changes_no_name_of_a_weight():
+    fixup = replace(SMALL, scaling="fixup", norm="none")
+    assert list(ResNet(replace(fixup, head_dropout=0.3)).state_dict()) == list(ResNet(fixup).state_dict())
+
+
 def test_head_dropout_falls_on_what_the_classifier_reads():
     network, same = ResNet(replace(SMALL, head_dropout=0.3)).eval(), ResNet(SMALL).eval()
     same.load_state_dict(network.state_dict())

@@ -53,11 +53,12 @@ class ResNet(nn.Module):
         self._body = [name for name, _ in body]
         for name, module in body:
             self.add_module(name, module)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        pooling: list[nn.Module] = [nn.AdaptiveAvgPool2d(1)]
         if config.scaling == "fixup":
-            self.avgpool = nn.Sequential(self.avgpool, ScalarBias())
+            pooling.append(ScalarBias())
         if config.head_dropout:
-            self.avgpool = nn.Sequential(self.avgpool, nn.Dropout(config.head_dropout))
+            pooling.append(nn.Dropout(config.head_dropout))
+        self.avgpool = nn.Sequential(*pooling) if len(pooling) > 1 else pooling[0]
         self.fc = nn.Linear(self._features, config.num_classes)
         self._initialise()
 
