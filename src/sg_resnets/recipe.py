@@ -18,16 +18,16 @@ def _whole(least: int) -> Any:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _rate(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
-
-
 def _switch(value: Any) -> bool:
     return isinstance(value, bool)
 
 
 def _from_zero(value: Any) -> bool:
     return is_number(value) and value >= 0
+
+
+def _rate(value: Any) -> bool:
+    return isinstance(value, Mapping) or _from_zero(value)
 
 
 # The shortcut, the key that it stands for, what is allowed, in words.
@@ -57,6 +57,7 @@ _CHECKS = (
         "a number from 0 to 1, such as 0.999",
     ),
 )
+SHORTCUTS = tuple(shortcut for shortcut, *_ in _CHECKS if shortcut)  # of the host's variable_setup.yaml
 # Keys of training_hyperparams that are read, besides those that the host has defaults for.
 _READ = ("max_epochs", "loss", "channels_last", "mixed_precision_dtype", "find_unused_parameters", "run_id")
 
@@ -74,7 +75,7 @@ def prepare(cfg: Any) -> None:
             if value is not None and not allowed(value):
                 raise SgResnetsError(f"{name}={value}: must be {words}")
     _refuse_misspelt(recipe)
-    _check_optimizer(recipe)
+    _check_training(OmegaConf.select(recipe, "training_hyperparams") or {})
     if is_distillation(recipe):
         _check_distillation(recipe)
     plugins = OmegaConf.select(recipe, "plugins")
@@ -89,20 +90,20 @@ def _refuse_misspelt(recipe: Any) -> None:
 
     from super_gradients.training.params import DEFAULT_TRAINING_PARAMS
 
-    shortcuts = [shortcut for shortcut, *_ in _CHECKS if shortcut]
-    for prefix, read in (("", shortcuts), ("training_hyperparams", [*DEFAULT_TRAINING_PARAMS, *_READ])):
-        for key in (OmegaConf.select(recipe, prefix) if prefix else recipe) or ():
+    training = OmegaConf.select(recipe, "training_hyperparams") or ()
+    read_in_training = (*DEFAULT_TRAINING_PARAMS, *_READ)
+    for prefix, keys, read in (("", recipe, SHORTCUTS), ("training_hyperparams.", training, read_in_training)):
+        for key in keys:
             near = get_close_matches(key, read, n=1, cutoff=0.85)
             if near and key not in read:
-                dot = prefix and f"{prefix}."
-                raise SgResnetsError(f"nothing reads {dot}{key}: did you mean {dot}{near[0]}?")
+                raise SgResnetsError(f"nothing reads {prefix}{key}: did you mean {prefix}{near[0]}?")
 
 
-def _check_optimizer(recipe: Any) -> None:
-    """Refuse parameters that the optimiser does not take: another recipe's, as a rule, for another optimiser."""
+def _check_training(training: Any) -> None:
+    """Refuse an unknown warm-up, and parameters that the optimiser does not take: as a rule the recipe's, which are
+    another optimiser's."""
     from super_gradients.common.registry.registry import LR_WARMUP_CLS_DICT, OPTIMIZERS
 
-    training = OmegaConf.select(recipe, "training_hyperparams") or {}
     name, warmup = training.get("optimizer"), training.get("warmup_mode")
     if isinstance(warmup, str) and warmup not in LR_WARMUP_CLS_DICT:
         raise SgResnetsError(f"unknown warmup_mode '{warmup}': {choices(warmup, LR_WARMUP_CLS_DICT)}")

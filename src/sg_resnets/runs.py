@@ -27,10 +27,8 @@ from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.graph import insert_quantizers
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.quantization.trainer import complete_calibration_data, file_info, is_quantised, rebuild
-from sg_resnets.recipe import import_plugins
+from sg_resnets.recipe import SHORTCUTS, import_plugins
 from sg_resnets.zoo import ZOO
-
-SHORTCUTS = ("epochs", "lr", "batch_size", "val_batch_size", "ema", "resume", "num_workers")  # of variable_setup.yaml
 
 _OF_THE_OPTIMISER = tuple(
     f"training_hyperparams.{key}" for key in ("optimizer", "zero_weight_decay_on_bias_and_bn", "finetune")
@@ -46,13 +44,7 @@ def resume_run(path: Path, overrides: list[str]) -> None:
     cfg = OmegaConf.load(recipe)
     with open_dict(cfg):
         cfg.update({name: None for name in SHORTCUTS})  # what they stood for is in the recipe already
-    for override in overrides:
-        if override.startswith(_OF_THE_OPTIMISER):
-            raise SgResnetsError(
-                f"'{override}': a run goes on with its own optimiser; leave it out (lr= may change), or train a new "
-                f"run from its weights with checkpoint_params.checkpoint_path={run / 'ckpt_latest.pth'}"
-            )
-    _override(cfg, overrides)
+    _override(cfg, overrides, run)
     done, wanted = read_checkpoint(run / "ckpt_latest.pth")["epoch"], cfg.epochs or cfg.training_hyperparams.max_epochs
     if isinstance(wanted, int) and done >= wanted:
         raise SgResnetsError(
@@ -66,7 +58,7 @@ def resume_run(path: Path, overrides: list[str]) -> None:
     start(cfg)
 
 
-def _override(cfg: Any, overrides: list[str]) -> None:
+def _override(cfg: Any, overrides: list[str], run: Path) -> None:
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or OmegaConf.select(cfg, key, default=KeyError) is KeyError:
@@ -74,6 +66,11 @@ def _override(cfg: Any, overrides: list[str]) -> None:
             raise SgResnetsError(f"'{override}' overrides nothing: write key=value with a key of the recipe; {near}")
         if key == "architecture":
             raise SgResnetsError("a run goes on with its own network: leave out architecture, or train a new run")
+        if key.startswith(_OF_THE_OPTIMISER):
+            raise SgResnetsError(
+                f"'{override}': a run goes on with its own optimiser; leave it out (lr= may change), or train a new "
+                f"run from its weights with checkpoint_params.checkpoint_path={run / 'ckpt_latest.pth'}"
+            )
     cfg.merge_with_dotlist(overrides)
 
 
