@@ -72,6 +72,8 @@ def test_the_receptive_field_is_what_a_pixel_of_the_last_map_really_sees(block, 
     rows = images.grad[0].abs().sum((0, 2)).nonzero().flatten()
     seen = (rows.max() - rows.min() + 1).item()
     stated = summarise(config, side)[-3].receptive_field
+    for attention in ("se", "cbam"):
+        assert summarise(config.override(attention=attention), side)[-3].receptive_field == stated
     if block == "sk_bottleneck":  # its weights see the whole map; what its kernels see is left
         assert seen == side and stated == 3 + 4 + 4 + 8
     else:

@@ -213,7 +213,7 @@ def test_skipped_and_kept_samples_are_the_whole():
         ({"cutout": 29}, "cutout=29: .* from 0 to 28"),
         ({"crop_padding": -1}, "crop_padding=-1: .* from 0 to 27"),
         ({"crop_padding": "4"}, "crop_padding='4': must be a whole number"),
-        ({"max_samples": 0}, "max_samples=0: .* at least 1"),
+        ({"max_samples": 0}, "max_samples=0: .* from 1 on"),
         ({"skip_samples": 2000}, "skip_samples=2000: .* from 0 to 1999"),
         ({"crop_pading": 4}, "no keyword 'crop_pading': did you mean crop_padding"),
     ],

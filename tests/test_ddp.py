@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
+from sg_resnets.compat.ddp_anywhere import show_each_once
 from sg_resnets.compat.safe_checkpoints import read_checkpoint
-from sg_resnets.data.each_once import show_each_once
 from sg_resnets.diagnostics.curves import read_curves
 from sg_resnets.errors import SgResnetsError
 from sg_resnets.runs import evaluate_checkpoint

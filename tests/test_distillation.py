@@ -392,7 +392,7 @@ def test_the_input_adapter_gives_the_teacher_the_images_it_knows(distiller, host
         InputAdapter(student={"mean": [0.3], "std": [0.2]}, teacher={"mean": [0.5]})
     with pytest.raises(SgResnetsError, match=r"std=\[0.0\]: must be above 0"):
         InputAdapter(student={"mean": [0.3], "std": [0.2]}, teacher={"mean": [0.5], "std": [0]})
-    with pytest.raises(SgResnetsError, match="size=big: must be"):
+    with pytest.raises(SgResnetsError, match="size='big': must be"):
         InputAdapter(size="big")
 
 

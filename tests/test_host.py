@@ -344,3 +344,19 @@ def test_a_sweep_runs_several_settings_at_a_time(run_python, tmp_path):
         torch.load(best)["recipe"]["training_hyperparams"]["seed"] for best in tmp_path.glob("*/RUN_*/ckpt_best.pth")
     }
     assert seeds == {1, 2}
+
+
+def test_an_error_of_a_users_own_code_in_training_keeps_its_traceback(train, host):
+    """Hydra would show the bare message of a mistake in the recipe; this is none."""
+    from hydra.errors import CompactHydraException
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Fails(Callback):
+        def on_train_batch_end(self, context):
+            raise ValueError("boom")
+
+    CALLBACKS["Fails"] = Fails
+    with pytest.raises(ValueError, match=r"^boom$") as caught:
+        train("training_hyperparams.phase_callbacks=[Fails]")
+    assert not isinstance(caught.value, CompactHydraException)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sg_resnets.config import ResNetConfig
+from sg_resnets.diagnostics.gradient_flow import block_weights
 from sg_resnets.errors import SgResnetsError
 from sg_resnets.nn import (
     ResidualBlock,
@@ -17,6 +18,7 @@ from sg_resnets.nn import (
     register_shortcut,
     register_stem,
 )
+from sg_resnets.nn.blocks import BLOCKS
 from sg_resnets.zoo import ZOO
 
 SMALL = ResNetConfig((1, 1, 1), (4, 8, 16))
@@ -226,7 +228,7 @@ def test_fixup_scales_all_but_the_last_layer_of_a_branch_and_has_its_scalars():
     wide = replace(SMALL, widths=(64, 64, 64), scaling="fixup", norm="none", shortcut="A", depths=(9, 9, 9))
     for block_name, layers in (("basic", 2), ("bottleneck", 3)):
         network = ResNet(replace(wide, block=block_name))
-        *others, last = network.layer2[4].branch_convolutions()
+        *others, last = network.layer2[4].branch_layers(nn.Conv2d)
         for conv in others:
             he = (2 / (conv.out_channels * conv.kernel_size[0] ** 2)) ** 0.5
             assert conv.weight.std().item() == pytest.approx(he * 27 ** (-1 / (2 * layers - 2)), rel=0.05)
@@ -234,6 +236,44 @@ def test_fixup_scales_all_but_the_last_layer_of_a_branch_and_has_its_scalars():
         assert [conv.multiplier is None for conv in (*others, last)] == [True] * (layers - 1) + [False]
     scalars = [p for p in ResNet(wide).parameters() if p.numel() == 1]
     assert len(scalars) == 27 * 5 + 2 + 1  # five for each block (figure 1), two around conv1, one before fc
+
+
+def test_a_users_block_is_known_by_its_parts_whatever_their_names(monkeypatch):
+    class Second(ResidualBlock):
+        def __init__(self, in_channels, channels, stride, config):
+            super().__init__()
+            self.first = nn.Conv2d(in_channels, channels, 3, stride, 1)
+            self.second = nn.Conv2d(channels, channels, 1)
+
+        def residual(self, x):
+            return self.second(self.relu(self.first(x)))
+
+    monkeypatch.setitem(BLOCKS, "second", Second)
+    config = replace(SMALL, block="second", norm="none", zero_init_residual=True, attention="se")
+    network = ResNet(config)
+    for block in network.blocks():
+        assert not block.second.weight.any() and block.first.weight.any() and block.se.fc2.weight.any()
+    assert [len(weights) for weights in block_weights(network).values()] == [2, 2, 2]
+    with pytest.raises(SgResnetsError, match="'fixup' needs a block made with `weight_layers`: 'second' is not"):
+        ResNet(replace(SMALL, block="second", norm="none", scaling="fixup"))
+
+
+def test_a_block_whose_part_has_the_name_of_one_of_the_networks_is_refused(monkeypatch):
+    class Gated(ResidualBlock):
+        def __init__(self, in_channels, channels, stride, config):
+            super().__init__()
+            self.se = nn.Conv2d(in_channels, channels, 3, stride, 1)
+
+    monkeypatch.setitem(BLOCKS, "gated", Gated)
+    with pytest.raises(SgResnetsError, match="block 'gated' has its own se, but the network adds"):
+        ResNet(replace(SMALL, block="gated"))
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "sk_basic", "sk_bottleneck", "res2net", "resnest"])
+def test_the_activation_is_that_of_all_blocks(block):
+    config = replace(SMALL, widths=(64, 64, 64), block=block, activation="gelu", splits=2 if "res" in block else 1)
+    kinds = {type(module) for module in ResNet(config).modules()}
+    assert nn.GELU in kinds and nn.ReLU not in kinds
 
 
 def test_layerscale_starts_smaller_the_more_blocks():
@@ -370,9 +410,14 @@ def test_a_user_adds_a_shortcut_an_attention_and_a_stem_and_redefines_them_in_a_
         ({"drop_path": 1.0}, "drop_path=1.0: must be a number of at least 0 and below 1"),
         ({"drop_path": 0.1, "shortcut": "none"}, "drop_path needs a shortcut"),
         ({"depths": [1, 2]}, "must have one entry for each stage"),
-        ({"widths": [0, 1, 2]}, "whole numbers above 0"),
+        ({"widths": [0, 1, 2]}, r"widths\[0\]=0: must be a whole number from 1 on"),
+        ({"widths": 16}, "widths=16: must be a list with a whole number for each stage"),
+        ({"depths": []}, r"depths=\[\]: must be a list"),
+        ({"stem_width": 0}, "stem_width=0: must be a whole number from 1 on"),
+        ({"groups": True}, "groups=True: must be a whole number from 1 on"),
+        ({"gate_bias": "x"}, "gate_bias='x': must be a number"),
         ({"num_classes": 0}, "num_classes=0: must be a whole number from 1 on"),
-        ({"depth": "deep"}, "depth='deep': must be a whole number of layers"),
+        ({"depth": "deep"}, "depth='deep': must be a whole number from 1 on"),
         ({"stride_in": "5x5"}, "unknown stride_in '5x5': valid: 1x1, 3x3"),
         ({"order": "preact"}, "unknown order 'preact': did you mean full_preact"),
         ({"attention": "cbma"}, "unknown attention 'cbma': did you mean cbam"),
@@ -390,6 +435,12 @@ def test_a_user_adds_a_shortcut_an_attention_and_a_stem_and_redefines_them_in_a_
         ({"stride_in": "1x1"}, "needs block: bottleneck"),
         ({"splits": 4}, "needs block: res2net"),
         ({"block": "res2net", "dropout": 0.1}, "no dropout and no blur"),
+        ({"attention": "cbam", "norm": "none"}, "attention 'cbam' holds batch-norms"),
+        ({"block": "bottleneck", "width_per_group": 1}, "width_per_group=1 leaves no channel of 4 in the bottleneck"),
+        ({"stem": "deep", "stem_width": 1}, "stem 'deep' of 1 channels"),
+        ({"block": "sk_basic", "stem_width": 15}, "stem_width=15 must be even"),
+        ({"zero_init_residual": "false"}, "zero_init_residual='false': must be True or False"),
+        ({"stem": "mine", "depth": 20}, "depth=20: for stem 'mine' give depths"),
     ],
 )
 def test_a_wrong_configuration_is_one_line_that_names_the_choices(wrong, words):

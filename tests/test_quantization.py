@@ -166,7 +166,7 @@ def test_every_block_is_folded_quantised_and_exported(kind, quantization, train_
         if hasattr(block.scale, "factor"):
             torch.nn.init.constant_(block.scale.factor, 0.5)
         if kind == "fixup":
-            for layer in block.branch_convolutions():
+            for layer in block.branch_layers(torch.nn.Conv2d):
                 torch.nn.init.normal_(layer.weight, std=0.1)
                 torch.nn.init.constant_(layer.bias_in, 0.1)
     if kind == "fixup":

@@ -159,6 +159,8 @@ def test_every_row_with_a_twin_in_timm_lists_its_tags():
 @pytest.mark.parametrize(
     "name, kind, words",
     [
+        ("resnet18_v1b", True, ["pretrained_weights=True: must be a name; valid: imagenet"]),
+        ("resnet50_v1b", "timm:bamboo", ["no pretrained_weights 'timm:bamboo'"]),  # it has no classifier
         ("resnet18_v1b", "imagnet", ["no pretrained_weights 'imagnet' for resnet18_v1b", "did you mean imagenet?"]),
         ("resnet18_v1b", "imagenet_v2", ["no pretrained_weights 'imagenet_v2'", "valid: imagenet, timm:a1_in1k"]),
         ("resnet32_cifar", "imagenet", ["for resnet32_cifar: there are none"]),
@@ -188,6 +190,9 @@ def test_a_damaged_file_is_one_line(hub, get):
 def test_weights_that_do_not_fit_and_a_missing_timm_are_one_line(resnet18, get, monkeypatch):
     with pytest.raises(SgResnetsError, match="imagenet weights of resnet18_v1b do not fit: leave out the arch_params"):
         get("resnet18_v1b", arch_params={"attention": "se"}, pretrained_weights="imagenet")
+    with pytest.raises(SgResnetsError, match=r"that change the network \(addition\)"):  # the same keys and shapes
+        get("resnet18_v1b", arch_params={"addition": "scaled"}, pretrained_weights="imagenet")
+    get("resnet18_v1b", arch_params={"drop_path": 0.1, "head_dropout": 0.2}, pretrained_weights="imagenet")
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(SgResnetsError, match=r"needs timm: pip install 'sg-resnets\[timm\]'"):
         get("resnet18_v1b", pretrained_weights="timm:a1_in1k")

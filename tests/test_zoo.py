@@ -4,6 +4,7 @@ a model: a training step, ONNX, another head, other channels, a copy, a file."""
 import copy
 import csv
 import io
+import pickle
 import timeit
 import warnings
 from dataclasses import replace
@@ -63,6 +64,20 @@ def test_there_are_at_least_a_hundred_names_and_the_host_has_them_all(host):
     assert all(ARCHITECTURES[name].row == row.config for name, row in ZOO.items())
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert readme.count(f"{len(ZOO)} residual networks") == 1 and f"lists {len(ZOO)} networks" in readme
+
+
+def test_a_network_of_the_factory_can_be_pickled(host):
+    from super_gradients.training import models
+
+    network = models.get("resnet20_cifar", num_classes=10).eval()
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(network))(images), network(images))
+
+
+def test_cbam_has_the_parameters_that_its_authors_print():
+    """Woo et al. 2018, table 4, in millions, at two digits."""
+    printed = {18: 11.78, 34: 21.96, 50: 28.09, 101: 49.33}
+    assert {depth: round(ZOO[f"cbam_resnet{depth}_v1b"].parameters / 1e6, 2) for depth in printed} == printed
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -10,7 +10,7 @@ import typer
 
 from sg_resnets.config import ResNetConfig
 from sg_resnets.errors import SgResnetsError, choices
-from sg_resnets.host import HOST, HOST_VERSION
+from sg_resnets.host import HOST, INSTALL
 from sg_resnets.paths import known_recipes, our_recipes
 from sg_resnets.zoo import ZOO
 
@@ -33,10 +33,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in (HOST, "data_gradients"):
             raise
-        sys.exit(
-            f"sg-resnets: {error.name.replace('_', '-')} is missing; it is installed without its outdated pins: "
-            f"pip install --no-deps super-gradients=={HOST_VERSION} data-gradients==0.3.2"
-        )
+        missing = error.name.replace("_", "-")
+        sys.exit(f"sg-resnets: {missing} is missing; it is installed without its outdated pins: {INSTALL}")
 
 
 @app.command()

@@ -4,10 +4,11 @@ He et al., 'Deep Residual Learning for Image Recognition' (2015): table 1 for th
 CIFAR networks of 6n + 2 layers. He et al., 'Identity Mappings in Deep Residual Networks' (2016), figure 4: the orders.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
-from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.errors import SgResnetsError, choices, is_number, whole_number
 
 TWO_LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 THREE_LAYERS = {
@@ -127,26 +128,27 @@ class ResNetConfig:
 
     def __post_init__(self) -> None:
         for name in ("depths", "widths"):
-            numbers = tuple(getattr(self, name))
-            object.__setattr__(self, name, numbers)
-            if not numbers or not all(isinstance(number, int) and number > 0 for number in numbers):
-                raise SgResnetsError(
-                    f"{name}={getattr(self, name)}: needs at least one stage, and whole numbers above 0"
-                )
+            given = getattr(self, name)
+            if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+                raise SgResnetsError(f"{name}={given!r}: must be a list with a whole number for each stage")
+            object.__setattr__(self, name, tuple(whole_number(f"{name}[{k}]", n, 1) for k, n in enumerate(given)))
         if len(self.depths) != len(self.widths):
             raise SgResnetsError(f"depths={self.depths} and widths={self.widths} must have one entry for each stage")
         for name, valid in _VALID.items():
             value = getattr(self, name)
             if value not in valid:
                 raise SgResnetsError(f"unknown {name} '{value}': {choices(str(value), valid)}")
-        for name in ("in_channels", "num_classes", "reduction", "groups", "width_per_group", "splits"):
-            number = getattr(self, name)
-            if not isinstance(number, int) or number < 1:
-                raise SgResnetsError(f"{name}={number!r}: must be a whole number from 1 on")
+        for name in ("in_channels", "num_classes", "reduction", "groups", "width_per_group", "splits", "stem_width"):
+            if name != "stem_width" or self.stem_width is not None:
+                whole_number(name, getattr(self, name), 1)
+        if not is_number(self.gate_bias):
+            raise SgResnetsError(f"gate_bias={self.gate_bias!r}: must be a number, such as -6.0")
         for name in ("drop_path", "dropout", "head_dropout"):
             number = getattr(self, name)
-            if not isinstance(number, int | float) or not 0.0 <= number < 1.0:
-                raise SgResnetsError(f"{name}={number}: must be a number of at least 0 and below 1")
+            if not is_number(number) or not 0.0 <= number < 1.0:
+                raise SgResnetsError(f"{name}={number!r}: must be a number of at least 0 and below 1")
+        if not isinstance(self.zero_init_residual, bool):
+            raise SgResnetsError(f"zero_init_residual={self.zero_init_residual!r}: must be True or False")
         for reason, meaningless in self._meaningless():
             if meaningless:
                 raise SgResnetsError(reason)
@@ -155,6 +157,7 @@ class ResNetConfig:
         """Combinations that cannot be meant: (why, true if this is one)."""
         plain, normalised = self.shortcut == "none", self.norm == "batch"
         starts_at_zero = self.scaling in ("rezero", "skipinit", "fixup")
+        stem_width, inner = self.stem_width or self.widths[0], min(self.widths) * self.width_per_group // 64
         return [
             ("drop_path needs a shortcut: a plain net without its branch passes nothing on", plain and self.drop_path),
             (
@@ -197,6 +200,19 @@ class ResNetConfig:
                 f"splits={self.splits} needs block: res2net (its scale) or resnest (its radix)",
                 self.splits != 1 and self.block in IMAGENET_DEPTHS and self.block not in ("res2net", "resnest"),
             ),
+            (
+                f"width_per_group={self.width_per_group} leaves no channel of {min(self.widths)} in the bottleneck",
+                inner < 1 and self.block in IMAGENET_DEPTHS and self.block not in ("basic", "sk_basic"),
+            ),
+            (
+                f"stem '{self.stem}' of {stem_width} channels: its first layers have fewer, and need one at least",
+                self.stem in ("deep", "tiered", "rs") and stem_width < 3,
+            ),
+            (
+                f"block 'sk_basic' halves its channels: widths={self.widths} and stem_width={stem_width} must be even",
+                self.block == "sk_basic" and any(width % 2 for width in (stem_width, *self.widths)),
+            ),
+            ("attention 'cbam' holds batch-norms: norm must be batch", self.attention == "cbam" and not normalised),
             ("block 'res2net' has no dropout and no blur", self.block == "res2net" and (self.dropout or self.pools)),
         ]
 
@@ -218,8 +234,7 @@ class ResNetConfig:
                 raise SgResnetsError(f"arch_params has no '{key}': {choices(key, [*names, 'depth'], limit=30)}")
         given = {key: value for key, value in arch_params.items() if value is not None}
         if depth is not None:
-            if not isinstance(depth, int):
-                raise SgResnetsError(f"depth={depth!r}: must be a whole number of layers, such as 20")
+            whole_number("depth", depth, 1)
             given["depths"] = blocks_for_depth(depth, given.get("stem", self.stem), given.get("block", self.block))
         return replace(self, **given)
 
@@ -240,6 +255,8 @@ def blocks_for_depth(depth: int, stem: str, block: str) -> tuple[int, ...]:
                 f"nearest: {below} and {below + layers}"
             )
         return ((depth - 2) // layers,) * 3
+    if stem not in ("imagenet", "deep", "tiered", "rs"):
+        raise SgResnetsError(f"depth={depth}: for stem '{stem}' give depths, the blocks in each stage")
     if depth not in table:
         valid = ", ".join(map(str, table)) or "none: give `depths`, the blocks in each stage"
         raise SgResnetsError(f"depth {depth}: an ImageNet net of {block} blocks has these depths: {valid}")

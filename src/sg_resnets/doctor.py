@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sg_resnets.host import HOST_VERSION
+from sg_resnets.host import INSTALL
 
 PACKAGES = (
     "torch",
@@ -28,9 +28,8 @@ def examine() -> int:
             print(f"{package:<19} {version(package)}")
         except PackageNotFoundError:
             print(f"{package:<19} missing")
-            how = "pip install --no-deps" if package in ("super-gradients", "data-gradients") else "pip install"
-            pin = f"=={HOST_VERSION}" if package == "super-gradients" else ""
-            problems.append(f"{package} is missing: {how} {package}{pin}")
+            how = INSTALL if package in ("super-gradients", "data-gradients") else f"pip install {package}"
+            problems.append(f"{package} is missing: {how}")
     if not problems:
         problems += _devices() + _repairs()
         _data_sets()

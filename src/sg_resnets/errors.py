@@ -22,3 +22,15 @@ def choices(wrong: str, valid: Iterable[str], limit: int = 12) -> str:
 def is_number(value: Any) -> bool:
     """Whether a value from YAML is a finite number; True and False are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole_number(name: str, value: Any, least: int, below: int | None = None) -> int:
+    """`value`, if it is a whole number with least <= value < below; True and False are none.
+
+    Raises:
+        SgResnetsError: it is not.
+    """
+    limits = f"from {least} on" if below is None else f"from {least} to {below - 1}"
+    if type(value) is not int or value < least or (below is not None and value >= below):
+        raise SgResnetsError(f"{name}={value!r}: must be a whole number {limits}")
+    return value

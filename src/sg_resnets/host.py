@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 HOST = "super_gradients"
 HOST_VERSION = "3.7.1"
+INSTALL = f"pip install --no-deps super-gradients=={HOST_VERSION} data-gradients==0.3.2"
 _problem: BaseException | None = None
 
 

@@ -77,7 +77,7 @@ class Muon(Optimizer):
         weight.addcdiv_(mean, square.sqrt_().add_(eps), value=-lr)
 
     def _step_of_matrices(self, same: list[tuple[Tensor, Tensor]], lr: float, momentum: float, nesterov: bool) -> None:
-        """Of weights of one shape and their gradients, at once."""
+        """One step for all weights of one shape, given with their gradients."""
         directions = []
         for weight, gradient in same:
             state = self.state[weight]

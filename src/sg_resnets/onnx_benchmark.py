@@ -131,7 +131,7 @@ def latencies(paths: Sequence[Path], rounds: int = ROUNDS) -> list[dict[int, lis
 
 
 def _seconds(work: Callable[[], Any], count: int) -> float:
-    """Of one of `count` calls, after one that is not counted."""
+    """Seconds a call, the mean of `count`, after one to warm up."""
     work()
     start = time.perf_counter()
     for _ in range(count):

@@ -59,7 +59,8 @@ class CustomResNet(RegisteredResNet):
 def register() -> None:
     """Register everything, once."""
     for name, row in ZOO.items():
-        register_model(name)(type(name, (RegisteredResNet,), {"row": row.config, "__module__": __name__}))
+        cls = type(name, (RegisteredResNet,), {"row": row.config, "__module__": __name__})
+        globals()[name] = register_model(name)(cls)  # where pickle looks for it
     ARCHITECTURES[CUSTOM] = CustomResNet
     for callback in (TrainingCurves, GradientFlow, ActivationStatistics):
         register_callback(callback.__name__)(callback)

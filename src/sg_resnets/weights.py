@@ -46,6 +46,10 @@ _TIMM_KEYS: dict[str, tuple[tuple[str, Any], ...]] = {
 }
 
 
+# What may differ from the row: head and stem are adapted, the others matter in training alone.
+_FREE = ("in_channels", "num_classes", "drop_path", "dropout", "head_dropout", "zero_init_residual")
+
+
 @dataclass(frozen=True)
 class Weights:
     """A state dict with our keys, and what belongs to it. `processing`: for `set_dataset_processing_params`."""
@@ -69,6 +73,8 @@ def load(name: str, kind: str) -> Weights:
     Raises:
         SgResnetsError: there are none of this kind, no network, a damaged file, or timm is needed and missing.
     """
+    if not isinstance(kind, str):
+        raise SgResnetsError(f"pretrained_weights={kind}: must be a name; {choices(str(kind), available(name))}")
     if kind.startswith("timm:") and name in ZOO and ZOO[name].timm:
         return _from_timm(name, kind.removeprefix("timm:"))
     if kind in (shipped := _shipped(name)):
@@ -144,7 +150,9 @@ def _timm_tags(name: str) -> list[str]:
     timm, twin = _timm(), ZOO[name].timm if name in ZOO else ""
     if timm is None or not twin:
         return []
-    return [full.partition(".")[2] for full in timm.list_pretrained(f"{twin}.*")]
+    names = timm.list_pretrained(f"{twin}.*")
+    with_head = [full for full in names if timm.get_pretrained_cfg(full).num_classes]
+    return [full.partition(".")[2] for full in with_head]
 
 
 def _from_timm(name: str, tag: str) -> Weights:
@@ -213,7 +221,8 @@ def extend_model_factory() -> None:
             channels = wanted.pop("in_channels", None)
             wanted["in_channels"] = weights.in_channels
             network = original(model_name, wanted, weights.num_classes, None, *args, **kwargs)
-            _load_strictly(network, weights.state, f"{pretrained_weights} weights of {model_name}")
+            _refuse_another_network(network, model_name, f"{pretrained_weights} weights of {model_name}")
+            network.load_state_dict(weights.state, strict=True)
             processing = weights.processing
             if num_classes != weights.num_classes:
                 network.replace_head(new_num_classes=num_classes)
@@ -228,8 +237,11 @@ def extend_model_factory() -> None:
     wrap_function(model_factory, "instantiate_model", make)
 
 
-def _load_strictly(network: torch.nn.Module, state: dict[str, Tensor], what: str) -> None:
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError:
-        raise SgResnetsError(f"the {what} do not fit: leave out the arch_params that change the network") from None
+def _refuse_another_network(network: Any, name: str, what: str) -> None:
+    """Other arch_params may make a network that takes the weights and computes something else."""
+    ours, theirs = vars(network.config), vars(ZOO[name].config)
+    changed = [key for key in ours if key not in _FREE and ours[key] != theirs[key]]
+    if changed:
+        raise SgResnetsError(
+            f"the {what} do not fit: leave out the arch_params that change the network ({', '.join(changed)})"
+        )

@@ -49,12 +49,11 @@ def apply() -> None:
     import super_gradients
 
     from sg_resnets.errors import SgResnetsError
-    from sg_resnets.host import HOST_VERSION
+    from sg_resnets.host import HOST_VERSION, INSTALL
 
     if super_gradients.__version__ != HOST_VERSION:
         raise SgResnetsError(
-            f"super-gradients {super_gradients.__version__} is installed but {HOST_VERSION} is needed: "
-            f"pip install --no-deps super-gradients=={HOST_VERSION}"
+            f"super-gradients {super_gradients.__version__} is installed but {HOST_VERSION} is needed: {INSTALL}"
         )
     for module in repairs():
         active[module.__name__] = module.present()

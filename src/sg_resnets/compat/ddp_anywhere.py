@@ -17,6 +17,16 @@ def present() -> bool:
     return "find_unused_parameters=True" in inspect.getsource(Trainer._net_to_device)
 
 
+def show_each_once(loader) -> None:
+    """Have a loader for evaluation go over its data once. PyTorch's DistributedSampler repeats some samples, so that
+    all processes have as many, and their accuracy is then not that of the data."""
+    from torch.utils.data.distributed import DistributedSampler
+
+    sampler = getattr(loader.batch_sampler, "sampler", None)
+    if isinstance(sampler, DistributedSampler) and not sampler.drop_last:
+        loader.batch_sampler.sampler = range(sampler.rank, len(loader.dataset), sampler.num_replicas)
+
+
 def repair() -> None:
     import os
     import random
@@ -45,7 +55,6 @@ def repair() -> None:
     from torch.nn.parallel import DistributedDataParallel
 
     from sg_resnets.compat.patching import wrap_function, wrap_method, wrap_recipe_entries
-    from sg_resnets.data.each_once import show_each_once
     from sg_resnets.errors import SgResnetsError
 
     logger = get_logger(__name__)
@@ -145,12 +154,12 @@ def repair() -> None:
 
     def initialised(original):
         def initialize_ddp():
-            join("gloo" if os.name == "nt" else "nccl")
+            join("nccl")
             original()
 
         return initialize_ddp
 
-    def wrapped(original):
+    def in_ddp(original):
         def _net_to_device(self):
             if device_config.multi_gpu != DDP:
                 return original(self)
@@ -165,7 +174,7 @@ def repair() -> None:
 
         return _net_to_device
 
-    def unwrapped(original):
+    def with_the_statistics_of_rank_0(original):
         """Evaluation needs no synchronisation, so that processes may have other numbers of batches. All evaluate with
         the batch-norm statistics of rank 0: each has its own images', and rank 0's are saved."""
 
@@ -210,5 +219,5 @@ def repair() -> None:
     wrap_function(host_ddp, "restart_script_with_ddp", with_one_line)
     wrap_function(host_ddp, "initialize_ddp", initialised)
     wrap_function(host_utils, "random_seed", by_rank)
-    wrap_method(Trainer, "_net_to_device", wrapped)
-    wrap_method(Trainer, "evaluate", unwrapped)
+    wrap_method(Trainer, "_net_to_device", in_ddp)
+    wrap_method(Trainer, "evaluate", with_the_statistics_of_rank_0)

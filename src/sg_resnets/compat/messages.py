@@ -5,12 +5,22 @@ and Hydra's for unknown names, are turned into.
 """
 
 import re
+import traceback
+from pathlib import Path
+
+from sg_resnets.host import HOST
 
 FAULT = "a wrong name or value in a recipe ends in a traceback; an unknown recipe is answered with the search path"
 
 
 def present() -> bool:
     return True
+
+
+def _is_from_elsewhere_in_training(error: BaseException) -> bool:
+    """Whether training had begun, and it is not the host that complains: no mistake in the recipe then."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "_train_epoch" for frame in frames) and HOST not in Path(frames[-1].filename).parts
 
 
 def repair() -> None:
@@ -45,6 +55,8 @@ def repair() -> None:
                 line = f"{missing[1]} is missing: add {missing[1]}=VALUE" if missing else " ".join(str(error).split())
                 raise RecipeError(line) from None  # Hydra would print such a cause once more
             except (ValueError, ValidationError, UnknownTypeException) as error:
+                if not isinstance(error, SgResnetsError) and _is_from_elsewhere_in_training(error):
+                    raise  # where it came from is what one needs to know
                 raise RecipeError(" ".join(str(error).split())) from error
 
         return run

@@ -23,7 +23,7 @@ from types import ModuleType
 def quiet_import() -> Iterator[None]:
     """No console redirection, no false alarms, nothing in the home folder while the host is imported.
 
-    Who sets SUPER_GRADIENTS_LOG_DIR asks for the host's copy of the console and gets it; CRASH_HANDLER likewise.
+    Where SUPER_GRADIENTS_LOG_DIR is set, the host copies the console there as always; CRASH_HANDLER is kept too.
     """
     level = os.environ.get("CONSOLE_LOG_LEVEL", "INFO").upper()
     ours = {"CRASH_HANDLER": "FALSE", "CONSOLE_LOG_LEVEL": "ERROR"}  # it reports its unmeetable pins at WARNING

@@ -74,15 +74,19 @@ def repair() -> None:
     from sg_resnets.errors import SgResnetsError
 
     whole = True  # whether a distillation's checkpoint is read with all it holds, or as its student's
+    recipe: Mapping = {}  # of the checkpoint read last: the host may throw it away
 
     def read(original):
         def read_ckpt_state_dict(ckpt_path, device="cpu"):
             if str(ckpt_path).startswith("https://"):
                 return original(ckpt_path, device)  # torch.hub, which is weights_only from PyTorch 2.6 on
+            nonlocal recipe
             state = read_checkpoint(ckpt_path, device)
             if not isinstance(state, Mapping):
                 raise SgResnetsError(f"{ckpt_path} holds a {type(state).__name__}, not a state dict: give a checkpoint")
-            return state if whole else student_alone(state)
+            state = state if whole else student_alone(state)
+            recipe = state.get("recipe") or {}
+            return state
 
         return read_ckpt_state_dict
 
@@ -98,7 +102,7 @@ def repair() -> None:
                 raise SgResnetsError(_why_it_does_not_fit(unwrap_model(net), ckpt_local_path)) from error
             finally:
                 whole = True
-            _refuse_a_twin(unwrap_model(net), ckpt_local_path)
+            _refuse_a_twin(unwrap_model(net), ckpt_local_path, recipe)
             return checkpoint
 
         return load_checkpoint_to_model
@@ -137,12 +141,11 @@ def _why_it_does_not_fit(net, path):
     return f"{path} does not fit {name}: {', '.join(parts) or 'it holds no weights'}{trained}"
 
 
-def _refuse_a_twin(net, path):
+def _refuse_a_twin(net, path, recipe):
     """A plain net has the weights of its residual twin, name for name: only the recipe tells them apart."""
     from sg_resnets.errors import SgResnetsError
     from sg_resnets.zoo import ZOO
 
-    ours = getattr(net, "_sg_model_name", None)
-    theirs = (read_checkpoint(path).get("recipe") or {}).get("architecture")
+    ours, theirs = getattr(net, "_sg_model_name", None), recipe.get("architecture")
     if ours in ZOO and theirs in ZOO and ours != theirs:
         raise SgResnetsError(f"{path} was trained as {theirs}, and this is {ours}: load it as {theirs}")

@@ -20,8 +20,8 @@ from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
 from sg_resnets.data.in_memory import balanced_first
-from sg_resnets.data.preprocessing import per_channel, preprocessing_params, whole_number
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.data.preprocessing import per_channel, preprocessing_params
+from sg_resnets.errors import SgResnetsError, whole_number
 
 # Over the ImageNet training images; the values used by torchvision and timm.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

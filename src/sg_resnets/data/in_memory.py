@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from sg_resnets.data.preprocessing import per_channel, preprocessing_params, whole_number
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.data.preprocessing import per_channel, preprocessing_params
+from sg_resnets.errors import SgResnetsError, whole_number
 
 
 class InMemoryImages(Dataset):

@@ -59,11 +59,3 @@ def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[floa
             f"{name}={values!r}: must be a list of {wanted}, one for each of the {channels} channel(s)"
         )
     return numbers
-
-
-def whole_number(name: str, value: int, least: int, below: int | None = None) -> int:
-    """`value`, if it is a whole number with least <= value < below."""
-    limits = f"at least {least}" if below is None else f"from {least} to {below - 1}"
-    if type(value) is not int or value < least or (below is not None and value >= below):
-        raise SgResnetsError(f"{name}={value!r}: must be a whole number {limits}")
-    return value

@@ -1,1 +1,2 @@
-"""What a student looks at: curves of a run. Data and drawing are plain functions; `callbacks` ties them to the host."""
+"""What a student looks at: a run's curves, a network's layers and gradients, the course's experiments. Measuring and
+drawing are plain functions; `callbacks` ties them to the host."""

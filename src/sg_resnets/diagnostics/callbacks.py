@@ -1,5 +1,6 @@
 """The diagnostics as callbacks of the host, for `phase_callbacks` in a recipe."""
 
+import resource
 import sys
 import time
 from pathlib import Path
@@ -68,25 +69,20 @@ class TrainingCurves(Callback):
 
 def _loss_and_accuracy(context: PhaseContext) -> dict[str, float]:
     metrics: dict[str, Any] = dict(context.metrics_dict)
-    accuracy = next((float(metrics[name]) for name in metrics if name == "Accuracy"), float("nan"))
+    accuracy = float(metrics.get("Accuracy", "nan"))
     names = [name for name in metrics if name not in get_metrics_titles(context.valid_metrics)]
     return {"loss": float(metrics[names[0]]) if names else float("nan"), "accuracy": accuracy}
 
 
 def _peak_memory_mib() -> float:
     """The most memory this process has held, on the host, in MiB."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 class GradientFlow(Callback):
-    """Writes `gradient_flow.csv` and `.png`: the gradient of each block in the first batch of each epoch."""
+    """Writes `gradient_flow.csv` and `.png`: the gradient of each block in the first batch of each epoch. In float16 it
+    is that of the scaled loss, as the host unscales it later: blocks then compare within an epoch only."""
 
     def __init__(self) -> None:
         self.flows: dict[str, list[BlockGradient]] = {}

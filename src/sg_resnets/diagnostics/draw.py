@@ -81,13 +81,9 @@ def _draw_stages(axes: Any, network: ResNet, layers: dict, size: int) -> None:
 
 
 def _branch(block: ResidualBlock) -> list[nn.Module]:
-    """The modules of the residual branch in the order they run; of a block of its own making, in that of its parts."""
-    shared = ("downsample", "addition", "se", "scale", "drop_path", "bn_after", "relu")
-    if block.steps:
-        modules = [getattr(block, name) for name in block.steps]
-    else:
-        modules = [module for name, module in block.named_children() if name not in shared]
-    return [m for m in (*modules, block.se, block.scale, block.drop_path) if not isinstance(m, nn.Identity)]
+    """What the residual branch is made of, attention and scaling included."""
+    parts = (*block.branch_parts(), block.se, block.scale, block.drop_path)
+    return [part for part in parts if not isinstance(part, nn.Identity)]
 
 
 def _label(module: nn.Module) -> tuple[str, str]:

@@ -315,7 +315,7 @@ def run_experiment(name: str, minutes: float, folder: Path, world: World = COURS
     """
     if name not in EXPERIMENTS:
         raise SgResnetsError(f"unknown experiment '{name}': {choices(name, EXPERIMENTS)}")
-    if minutes <= 0:
+    if not minutes > 0:
         raise SgResnetsError(f"--budget {minutes:g}: must be more than 0 minutes")
     folder.mkdir(parents=True, exist_ok=True)
     finding = EXPERIMENTS[name](Budget(minutes), folder / "runs", world)

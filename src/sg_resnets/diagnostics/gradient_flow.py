@@ -29,15 +29,8 @@ class BlockGradient:
 
 def block_weights(network: nn.Module) -> dict[str, list[Tensor]]:
     """The convolutions' weights in the branch of each residual block, from the first block to the last."""
-    shared = ("downsample", "addition", "se")
-    return {
-        name: [
-            module.weight
-            for part, module in block.named_modules()
-            if isinstance(module, nn.Conv2d) and not part.startswith(shared)
-        ]
-        for name, block in named_blocks(network).items()
-    }
+    blocks = named_blocks(network).items()
+    return {name: [layer.weight for layer in block.branch_layers(nn.Conv2d)] for name, block in blocks}
 
 
 def gradient_flow(network: ResNet, images: Tensor, labels: Tensor) -> list[BlockGradient]:

@@ -56,6 +56,9 @@ def summarise(config: ResNetConfig, size: int) -> list[LayerSummary]:
 
     for name, part in parts.items():
         part.register_forward_hook(record(name))
+    for block in network.blocks():
+        block.se.register_forward_pre_hook(lambda module, inputs: fields.pause(True))
+        block.se.register_forward_hook(lambda module, inputs, output: fields.pause(False))
     try:
         with torch.no_grad(), flops, fields:
             network(image)
@@ -99,6 +102,11 @@ class _ReceptiveField(TorchDispatchMode):
         super().__init__()
         self.fields = WeakTensorKeyDictionary()
         self.fields[image] = 1, 1
+        self.paused = False
+
+    def pause(self, paused: bool) -> None:
+        """While paused, what is computed sees no more than its input."""
+        self.paused = paused
 
     def of(self, tensor: Tensor) -> int:
         return self.fields.get(tensor, (0, 1))[0]
@@ -108,7 +116,7 @@ class _ReceptiveField(TorchDispatchMode):
         seen = [self.fields[tensor] for tensor in _tensors(args) if tensor in self.fields]
         if seen:
             side, step = max(side for side, _ in seen), max(step for _, step in seen)
-            kernel, stride = _window(func, args)
+            kernel, stride = (1, 1) if self.paused else _window(func, args)
             for tensor in _tensors(result):
                 self.fields[tensor] = side + (kernel - 1) * step, step * stride
         return result

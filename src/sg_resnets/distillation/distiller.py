@@ -17,7 +17,7 @@ from super_gradients.training.models import SgModule
 from super_gradients.training.utils import HpmStruct
 from torch import Tensor, nn
 
-from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.errors import SgResnetsError, choices, whole_number
 
 
 class DistillationOutput(NamedTuple):
@@ -61,9 +61,7 @@ class InputAdapter(nn.Module):
         super().__init__()
         if (student is None) != (teacher is None):
             raise SgResnetsError("teacher_input needs both student: {mean, std} and teacher: {mean, std}, or neither")
-        if size is not None and not (isinstance(size, int) and size > 0):
-            raise SgResnetsError(f"teacher_input.size={size}: must be the height and width in pixels, such as 224")
-        self.size = size
+        self.size = size if size is None else whole_number("teacher_input.size", size, 1)
         scale, shift = torch.ones(1), torch.zeros(1)
         if student is not None and teacher is not None:
             mean, std, wanted_mean, wanted_std = (

@@ -55,16 +55,13 @@ class EfficientChannelAttention(nn.Module):
 
 @register_attention("cbam")
 class ConvolutionalBlockAttention(nn.Module):
-    """Woo et al., 'CBAM' (2018), section 3: which channel (mean and maximum, one MLP), then where (7x7 convolution)."""
+    """Woo et al., 'CBAM' (2018), section 3: which channel (mean and maximum, one MLP), then where (7x7 convolution).
+    Biases and batch-norm as in the authors' code."""
 
     def __init__(self, channels: int, config: ResNetConfig) -> None:
         super().__init__()
-        inner = squeezed(channels, config.reduction)
-        self.mlp = nn.Sequential(
-            nn.Conv2d(channels, inner, 1, bias=False),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(inner, channels, 1, bias=False),
-        )
+        inner = squeezed(channels, config.reduction, least=1)
+        self.mlp = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(inplace=True), nn.Conv2d(inner, channels, 1))
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
         self.bn = nn.BatchNorm2d(1)
 

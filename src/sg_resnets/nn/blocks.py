@@ -12,11 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from sg_resnets.config import ORDERS, ResNetConfig
+from sg_resnets.errors import SgResnetsError
 from sg_resnets.nn.attention import ATTENTIONS
 from sg_resnets.nn.layers import activation, conv, halve, norm
 from sg_resnets.nn.registry import Registry
 from sg_resnets.nn.scaling import SCALINGS
 from sg_resnets.nn.shortcuts import ADDITIONS, SHORTCUTS
+
+# What `complete` adds to every block, and `relu`, which each may call where it likes.
+_SHARED = frozenset(("downsample", "addition", "se", "scale", "drop_path", "bn_after", "relu"))
 
 BLOCKS = Registry("block")
 register_block = BLOCKS.register
@@ -27,6 +31,8 @@ class ResidualBlock(nn.Module):
 
     A subclass takes (in_channels, channels, stride, config) and builds its branch; what all blocks share (shortcut,
     attention, scaling, activation) the network adds with `complete`. `downsample` is None in a plain net.
+    What a configuration says of the branch itself (order, norm, dropout, groups, subsample) holds where `weight_layers`
+    makes the branch; a block of its own making reads from `config` what it wants to follow.
     """
 
     expansion = 1
@@ -80,7 +86,19 @@ class ResidualBlock(nn.Module):
         self.steps = steps
 
     def complete(self, config: ResNetConfig, in_channels: int, out_channels: int, stride: int, shared: bool) -> None:
-        """Add what all blocks have. `shared`: a pre-activation comes before the split, for the shortcut too."""
+        """Add what all blocks have. `shared`: a pre-activation comes before the split, for the shortcut too.
+
+        Raises:
+            SgResnetsError: the block has a part of the name of one of these.
+        """
+        taken = sorted((_SHARED - {"relu"}) & self._modules.keys())
+        if taken:
+            raise SgResnetsError(
+                f"block '{config.block}' has its own {', '.join(taken)}, but the network adds what every block has "
+                f"under these names: call it something else"
+            )
+        if not self.steps:
+            self.relu = activation(config, inplace=False)
         self.downsample = SHORTCUTS[config.shortcut](in_channels, out_channels, stride, config)
         self.addition = ADDITIONS[config.addition](in_channels, out_channels, stride, config)
         self.se = ATTENTIONS[config.attention](out_channels, config)
@@ -93,18 +111,19 @@ class ResidualBlock(nn.Module):
             self.bn_after = norm(config, out_channels)
         self.after_addition = ["bn_after" if name == "bn" else name for name in names]
 
-    def branch_convolutions(self) -> list[nn.Conv2d]:
-        """The weight layers of the branch, from first to last."""
-        branch = [getattr(self, name) for name in self.steps if name.startswith("conv")]
-        return [layer for layer in branch if isinstance(layer, nn.Conv2d)]
+    def branch_parts(self) -> list[nn.Module]:
+        """What F(x) is made of, in the order it runs; in a block without `steps`, in which its parts were defined."""
+        names = self.steps or [name for name, _ in self.named_children() if name not in _SHARED]
+        return [getattr(self, name) for name in names]
+
+    def branch_layers(self, *kinds: type[nn.Module]) -> list[Any]:
+        """All modules of these kinds in the branch, its parts' own included."""
+        return [module for part in self.branch_parts() for module in part.modules() if isinstance(module, kinds)]
 
     def zero_init_last(self) -> None:
         """Start the branch at zero, so that the block starts as its shortcut: the last of its batch-norms and
         convolutions gets zeros."""
-        shared = ("downsample", "addition", "se", "bn_after")
-        names = list(self.steps) or [name for name, _ in self.named_modules() if not name.startswith(shared)]
-        layers = [self.get_submodule(name) for name in names]
-        nn.init.zeros_([m for m in layers if isinstance(m, nn.BatchNorm2d | nn.Conv2d)][-1].weight)
+        nn.init.zeros_(self.branch_layers(nn.BatchNorm2d, nn.Conv2d)[-1].weight)
 
 
 def named_blocks(network: nn.Module) -> dict[str, ResidualBlock]:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from sg_resnets.config import ResNetConfig
 from sg_resnets.nn.blocks import Bottleneck, ResidualBlock, inner_width, register_block
-from sg_resnets.nn.layers import conv, norm, squeezed
+from sg_resnets.nn.layers import activation, conv, norm, squeezed
 
 
 class SelectiveKernel(nn.Module):
@@ -17,7 +17,14 @@ class SelectiveKernel(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, groups: int, reduction: int, least: int
+        self,
+        config: ResNetConfig,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        groups: int,
+        reduction: int,
+        least: int,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -27,13 +34,13 @@ class SelectiveKernel(nn.Module):
             nn.Sequential(
                 nn.Conv2d(seen, out_channels, 3, stride, dilation, dilation, groups, bias=False),
                 nn.BatchNorm2d(out_channels),
-                nn.ReLU(inplace=True),
+                activation(config),
             )
             for dilation in (1, 2)
         )
         inner = squeezed(out_channels, reduction, least)
         self.fuse = nn.Sequential(
-            nn.Conv2d(out_channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU(inplace=True)
+            nn.Conv2d(out_channels, inner, 1, bias=False), nn.BatchNorm2d(inner), activation(config)
         )
         self.select = nn.Conv2d(inner, 2 * out_channels, 1, bias=False)
 
@@ -51,7 +58,9 @@ class SelectiveKernelBasicBlock(ResidualBlock):
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__()
-        kernels = SelectiveKernel(in_channels, channels, 1 if config.pools else stride, 1, reduction=8, least=16)
+        kernels = SelectiveKernel(
+            config, in_channels, channels, 1 if config.pools else stride, 1, reduction=8, least=16
+        )
         self.weight_layers(config, kernels, conv(config, channels, channels, 3), strided=1 if stride > 1 else 0)
         self.bn1 = nn.Identity()
 
@@ -63,24 +72,25 @@ class SelectiveKernelBottleneck(Bottleneck):
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__(in_channels, channels, stride, config)
         width, least = inner_width(channels, config), 8 if config.groups == 1 else 32
-        self.conv2 = SelectiveKernel(width, width, 1 if config.pools else stride, config.groups, 16, least)
+        self.conv2 = SelectiveKernel(config, width, width, 1 if config.pools else stride, config.groups, 16, least)
         self.bn2 = nn.Identity()
 
 
 class SplitAttention(nn.Module):
-    """`radix` grouped 3x3 paths, weighted for each channel by a softmax over the paths.
+    """`config.splits` grouped 3x3 paths (the paper's radix), weighted for each channel by a softmax over the paths.
 
     Zhang et al., 'ResNeSt: Split-Attention Networks' (2020), section 3.1, with cardinality 1 or more.
     Maps (N, width, H, W) to (N, width, H / stride, W / stride), batch-norm and relu included.
     """
 
-    def __init__(self, width: int, stride: int, groups: int, radix: int) -> None:
+    def __init__(self, config: ResNetConfig, width: int, stride: int) -> None:
         super().__init__()
+        groups, radix = config.groups, config.splits
         self.width, self.groups, self.radix = width, groups, radix
         inner = squeezed(width * radix, 4, least=32)
         self.conv = nn.Conv2d(width, width * radix, 3, stride, 1, groups=groups * radix, bias=False)
         self.bn0 = nn.BatchNorm2d(width * radix)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = activation(config)
         self.fc1 = nn.Conv2d(width, inner, 1, groups=groups)
         self.bn1 = nn.BatchNorm2d(inner)
         self.fc2 = nn.Conv2d(inner, width * radix, 1, groups=groups)
@@ -102,7 +112,7 @@ class ResNeStBlock(Bottleneck):
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__(in_channels, channels, stride, config)
         width = inner_width(channels, config)
-        self.conv2 = SplitAttention(width, 1 if config.pools else stride, config.groups, config.splits)
+        self.conv2 = SplitAttention(config, width, 1 if config.pools else stride)
         self.bn2 = nn.Identity()
 
 

@@ -103,7 +103,11 @@ class ResNet(nn.Module):
         other m - 1 of its m layers are scaled by L^(-1 / (2m - 2)), L the number of blocks."""
         blocks = self.blocks()
         for block in blocks:
-            *others, last = block.branch_convolutions()
+            *others, last = block.branch_layers(nn.Conv2d) or [None]
+            if getattr(last, "multiplier", None) is None:
+                raise SgResnetsError(
+                    f"scaling 'fixup' needs a block made with `weight_layers`: '{self.config.block}' is not"
+                )
             for layer in others:
                 layer.weight *= len(blocks) ** (-1 / (2 * len(others)))
             last.weight.zero_()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sg_resnets.errors import SgResnetsError, choices, is_number
+from sg_resnets.errors import SgResnetsError, choices, is_number, whole_number
 
 CALIBRATORS = ("max", "histogram")
 HISTOGRAM_METHODS = ("percentile", "mse", "entropy")
@@ -94,9 +94,8 @@ class QuantizationParams:
             raise SgResnetsError(f"quantization_params: percentile={self.percentile}: must be above 0 and at most 100")
         for name, least in (("num_calib_batches", 1), ("sensitivity_images", 0)):
             value = getattr(self, name)
-            optional = name == "num_calib_batches" and value is None
-            if not optional and (not is_number(value) or not isinstance(value, int) or value < least):
-                raise SgResnetsError(f"quantization_params: {name}={value}: must be a whole number from {least} on")
+            if not (name == "num_calib_batches" and value is None):
+                whole_number(f"quantization_params: {name}", value, least)
 
     @property
     def runtime(self) -> Target:

@@ -1,6 +1,6 @@
 """INT8 behind the host's own entry point, `super_gradients.qat_from_recipe`: its `ptq` and `qat` with our quantisers.
 
-The host's are dead: they install a package that is gone, from a server that does not have it (HOST: 3.7.1,
+The host's are dead: they install a package that is gone, from a server that does not have it (3.7.1,
 `import_pytorch_quantization_or_install`). `Trainer.quantize_from_config` stays; what it lacks is put into the recipe.
 """
 
@@ -83,7 +83,7 @@ def _given(trainer: Trainer, model: nn.Module | None) -> nn.Module:
 
 
 def _tested(trainer: Trainer, network: nn.Module, loader: DataLoader, metrics: Any) -> dict[str, float]:
-    """By metric."""
+    """The network's figure on the loader, by metric."""
     figures = trainer.test(model=network, test_loader=loader, test_metrics_list=metrics, silent_mode=True)
     return {name: float(value) for name, value in figures.items()}
 
