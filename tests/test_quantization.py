@@ -230,13 +230,31 @@ def test_weights_have_a_range_for_each_channel(quantization):
 
 
 def test_a_learnt_range_has_the_gradient_of_lsq(quantization):
-    """Esser et al. 2020, equation 3: d y / d s = round(x / s) - x / s in range, the clipped integer outside."""
+    """Esser et al. 2020, equation 3: d y / d s = round(x / s) - x / s in range, the clipped integer outside; section
+    2.2: times 1 / sqrt(N levels). A step along it moves s = amax / levels as far as LSQ moves s."""
     quantizer = quantization.fake.Quantizer(-128, 127, 0, learn=True)
-    quantizer.amax.data.fill_(1.27)
     for value, expected in ((0.034, 3 - 3.4), (0.0367, 4 - 3.67), (5.0, 127), (-5.0, -128)):
-        quantizer.zero_grad()
-        quantizer(torch.tensor([value])).sum().backward()
-        assert quantizer.amax.grad.item() * 127 == pytest.approx(expected, abs=1e-3)
+        for images, features in ((1, 1), (3, 16)):
+            quantizer.amax.data.fill_(1.27)
+            quantizer.zero_grad()
+            quantizer(torch.full((images, features), value)).sum().backward()
+            of_s = images * features * expected / (features * 127) ** 0.5
+            assert quantizer.amax.grad.item() / 127 == pytest.approx(of_s, rel=1e-3)
+
+
+def test_an_activations_range_is_learnt_where_the_loss_asks_for_it(quantization):
+    """Without weight decay: a range that cuts the tail off grows, and one far too large shrinks."""
+    x = torch.randn(64, 16, 7, 7).relu()
+    quantizer = quantization.fake.Quantizer(0, 15, 0, learn=True)
+    for start in (0.5, 30.0):
+        quantizer.amax.data.fill_(start)
+        optimiser = torch.optim.SGD(quantizer.parameters(), lr=0.1)
+        for _ in range(200):
+            loss = (quantizer(x) - x).square().sum(dim=(1, 2, 3)).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        assert 1.5 < quantizer.amax.item() < 4.0
 
 
 def test_quantizers_compute_in_float32_whatever_autocast_does(quantization, calibrated, test_images):
@@ -383,7 +401,7 @@ def test_resnet20_is_all_integer_kernels_small_and_agrees(
     small, large = write(calibrated()), write(trained, "fp32")
     found = optimised(small, tmp_path)
     assert found["QLinearConv"] == 19 and found["QLinearAdd"] == 9
-    assert not {"Conv", "FusedConv", "Add", "Relu", "Gemm", "MatMul"} & set(found)
+    assert not {"Conv", "FusedConv", "Add", "Relu", "Gemm", "MatMul", "GlobalAveragePool"} & set(found)
     assert small.stat().st_size <= 0.32 * large.stat().st_size
     model = onnx.load(small)
     onnx.checker.check_model(model, full_check=True)
@@ -674,11 +692,49 @@ def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnet
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if ".onnx" in line}
     state = torch.load(float_run / "ckpt_best.pth")
     assert rows["float.onnx"][1] == rows["pixels.onnx"][1] == f"{float(state['acc']):.4f}"
-    assert float(rows["int8.onnx"][4]) < 1  # of the first's size
+    large, small = (
+        sum(len(stored.SerializeToString()) for stored in onnx.load(tmp_path / name).graph.initializer)
+        for name in ("float.onnx", "int8.onnx")
+    )
+    assert small < large / 2 and rows["int8.onnx"][4]  # of so small a network's file half are names
     from sg_resnets.onnx_file import read_info
 
     info = read_info(tmp_path / "float.onnx")
     assert len(info.classes) == 10 and info.recipe["architecture"] == "resnet20_cifar" and info.mean == [0.286]
+
+
+def test_export_takes_quantization_params(float_run, sg_resnets_command, tmp_path):
+    done = sg_resnets_command(
+        "export", float_run, "o.onnx", "--format", "int8", "--quantization", "target=openvino",
+        "--quantization", "reduce_range=True", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    from sg_resnets.onnx_file import read_info
+
+    assert read_info(tmp_path / "o.onnx").reduce_range
+    for args, words in (
+        (["--format", "int8", "--quantization", "target=openvin"], "unknown target 'openvin': did you mean openvino"),
+        (["--format", "onnx", "--quantization", "target=openvino"], "--quantization is for INT8 files"),
+    ):
+        done = sg_resnets_command("export", float_run, "p.onnx", *args, cwd=tmp_path)
+        assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_images_of_a_folder_are_calibrated_as_they_are_evaluated(compose, tmp_path, host):
+    """Training images, but not cropped and mirrored at random."""
+    from sg_resnets.data.image_folder import noise_folder
+    from sg_resnets.quantization.trainer import complete_calibration_data
+    from sg_resnets.runs import loader_of
+
+    root = noise_folder(3)
+    recipe = compose(
+        "arch_params.num_classes=3", f"dataset_params.train_dataset_params.root={root}",
+        "dataset_params.train_dataset_params.size=32", recipe="qat_image_folder", tiny=False,
+    )  # fmt: skip
+    complete_calibration_data(recipe)
+    calibrated_on, evaluated = (loader_of(recipe, split).dataset for split in ("calib", "val"))
+    assert str(calibrated_on.root).endswith("train") and repr(calibrated_on.transform) == repr(evaluated.transform)
+    assert torch.equal(calibrated_on[0][0], calibrated_on[0][0])
 
 
 def test_a_killed_fine_tuning_resumed_ends_as_one_that_was_not(quantise, compose, host, tmp_path):
@@ -765,7 +821,7 @@ def test_nothing_is_installed_while_it_runs(quantise, monkeypatch):
         ),
         (
             ["quantization_params.selective_quantizer_params.skip_modules=[layer9]"],
-            "'layer9' matches no module: .*conv1",
+            "'layer9' names no layer or addition: .*conv1",
         ),
         (["quantization_params.target=tpu"], "unknown target 'tpu': valid: onnxruntime, openvino, tensorrt"),
         (["quantization_params.calib_params.histogram_calib_method=median"], "valid: percentile, mse, entropy"),
@@ -774,6 +830,12 @@ def test_nothing_is_installed_while_it_runs(quantise, monkeypatch):
         (["export_params.output_onnx_path=/no/where/x.onnx"], "there is no folder /no/where"),
         (["export_params.output_onnx_path=/tmp"], "/tmp is a folder: name the file"),
         (["quantization_params.selective_quantizer_params=max"], "selective_quantizer_params=max: must be keys"),
+        (["quantization_params.selective_quantizer_params.skip_modules=[bn1]"], "'bn1' names no layer or addition"),
+        (["training_hyperparams.finetune=True"], "finetune: leave it out"),
+        (
+            ["training_hyperparams.phase_callbacks=[GradientFlow]", "quantization_params.sensitivity_images=0"],
+            "GradientFlow watches residual blocks of ours, and this network has none",
+        ),
         (["quantization_params.selective_quantizer_params.skip_modules=5"], "skip_modules=5: must be a list"),
         (["quantization_params.selective_quantizer_params.skip_modules=[1]"], "must be a list of modules' paths"),
         (["quantization_params.selective_quantizer_params.skip_modules=['*']"], "nothing is left to quantise"),

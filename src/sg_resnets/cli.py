@@ -194,6 +194,9 @@ def export(
     uint8_input: Annotated[
         bool, typer.Option("--uint8-input", help="The ONNX file takes pixels 0..255 and normalises them itself.")
     ] = False,
+    quantization: Annotated[
+        list[str] | None, typer.Option(help="For int8, of quantization_params, such as target=openvino; repeat it.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Write a checkpoint (of a run: the best one) as a file: safetensors to share, ONNX in float32 or INT8 to run."""
@@ -207,6 +210,8 @@ def export(
         raise SgResnetsError(f"--format {format}: {choices(format, suffixes)}")
     if uint8_input and format == "safetensors":
         raise SgResnetsError("--uint8-input is for ONNX files: add --format onnx, or int8")
+    if quantization and format != "int8":
+        raise SgResnetsError("--quantization is for INT8 files: add --format int8")
     if output is not None and output.suffix != suffixes[format]:
         raise SgResnetsError(f"{output}: the file's name must end in {suffixes[format]}")
     from sg_resnets.runs import export_onnx, load_checkpoint
@@ -219,7 +224,11 @@ def export(
 
         safetensors_file.write(state, output)
     else:
-        export_onnx(run, output, format == "int8", uint8_input, plugin or [])
+        from sg_resnets.onnx_benchmark import warnings
+
+        _, info = export_onnx(run, output, format == "int8", uint8_input, plugin or [], quantization or [])
+        for warning in warnings([info]):
+            print(warning)
     contents = output.read_bytes()
     print(f"{output}  {len(contents):,} bytes  SHA-256 {sha256(contents).hexdigest()}  from {path}")
 

@@ -198,6 +198,7 @@ def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: 
     used = {name for node in graph.node for name in node.input}
     for node in [each for each in graph.node if each.op_type == "Identity" and each.output[0] not in used]:
         graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
     for initializer in [each for each in graph.initializer if each.name not in used]:
         graph.initializer.remove(initializer)
 

@@ -172,14 +172,21 @@ def loader_of(recipe: DictConfig, split: str) -> Any:
 
 
 def export_onnx(
-    path: Path, output: Path, int8: bool = False, uint8_input: bool = False, plugins: Sequence[str] = ()
+    path: Path,
+    output: Path,
+    int8: bool = False,
+    uint8_input: bool = False,
+    plugins: Sequence[str] = (),
+    quantization: Sequence[str] = (),
 ) -> tuple[Path, FileInfo]:
     """Write a checkpoint (of a run: the best one) as an ONNX file, with its preprocessing, recipe and accuracy in it.
 
-    A float network becomes INT8 by calibration on its recipe's training data; a quantised one is INT8 already.
+    A float network becomes INT8 by calibration on its recipe's training data, with `quantization` (key=value) put over
+    its recipe's `quantization_params`; a quantised one is INT8 already.
 
     Raises:
-        SgResnetsError: a float file is asked of a quantised network, or the file cannot be written.
+        SgResnetsError: a float file, or another quantisation, is asked of a quantised network, an unknown parameter, or
+            the file cannot be written.
     """
     if not output.absolute().parent.is_dir():
         raise SgResnetsError(f"{output} cannot be written: there is no folder {output.parent}")
@@ -188,8 +195,11 @@ def export_onnx(
     kind, accuracy = "fp32", None
     if OmegaConf.select(recipe, "training_hyperparams.metric_to_watch") == "Accuracy" and state.get("acc") is not None:
         accuracy = float(state["acc"])
-    params = QuantizationParams.from_recipe(recipe.get("quantization_params"))
+    given = OmegaConf.merge(recipe.get("quantization_params") or {}, OmegaConf.from_dotlist(list(quantization)))
+    params = QuantizationParams.from_recipe(given)  # type: ignore[arg-type]
     if is_quantised(state["net"]):
+        if quantization:
+            raise SgResnetsError(f"{path} holds a quantised network: leave out --quantization {quantization[0]}")
         if not int8:
             raise SgResnetsError(f"{path} holds a quantised network: write it with --format int8")
         network: Any = _quantised(recipe, state)

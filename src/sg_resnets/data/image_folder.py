@@ -32,7 +32,8 @@ class ImageFolderImages(ImageFolder):
 
     Args:
         root: the folder that holds train/ and val/, with the same class folders in each.
-        train: read train/ with augmentation, or val/ without.
+        train: read train/, or val/.
+        augmented: whether images are cropped, mirrored and so on at random; None: where `train` is True.
         size: height and width in pixels.
         crop_ratio: for validation the shorter side becomes size / crop_ratio, and the centre is cut out.
         augment: in training; "trivial" (Müller & Hutter 2021), or RandAugment in timm's notation, such as
@@ -62,23 +63,25 @@ class ImageFolderImages(ImageFolder):
         crop_ratio: float = 0.875,
         augment: str | None = None,
         random_erasing: float = 0.0,
+        augmented: bool | None = None,
     ):
         self.size = whole_number("size", size, 1)
         if not 0 < crop_ratio <= 1:
             raise SgResnetsError(f"crop_ratio={crop_ratio}: must be above 0 and at most 1")
         self.resize = int(size / crop_ratio)
         self.mean, self.std = per_channel("mean", mean, 3), per_channel("std", std, 3)
+        augmented = train if augmented is None else augmented
         geometry = (
             [
                 v2.RandomResizedCrop(size),
                 v2.RandomHorizontalFlip(0.5 if horizontal_flip else 0.0),
                 *_augmentation(augment, size, self.mean),
             ]
-            if train
+            if augmented
             else [v2.Resize(self.resize), v2.CenterCrop(size)]
         )
         to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]
-        if train and random_erasing:
+        if augmented and random_erasing:
             to_tensor.append(v2.RandomErasing(random_erasing))
         folder = _checked(Path(root).expanduser()) / ("train" if train else "val")
         try:

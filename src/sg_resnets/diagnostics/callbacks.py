@@ -20,6 +20,7 @@ from sg_resnets.diagnostics.curves import (
     write_rows,
 )
 from sg_resnets.diagnostics.gradient_flow import BlockGradient, block_weights, draw_gradient_flow, first_to_last
+from sg_resnets.errors import SgResnetsError
 from sg_resnets.nn import named_blocks
 
 
@@ -88,6 +89,9 @@ class GradientFlow(Callback):
         self.flows: dict[str, list[BlockGradient]] = {}
         self.wanted = False
 
+    def on_training_start(self, context: PhaseContext) -> None:
+        _refuse_without_blocks(self, context)
+
     def on_train_loader_start(self, context: PhaseContext) -> None:
         self.wanted = not context.ddp_silent_mode
 
@@ -125,6 +129,9 @@ class ActivationStatistics(Callback):
         self.handles: list[Any] = []
         self.seen: list[tuple[str, torch.Tensor]] = []
 
+    def on_training_start(self, context: PhaseContext) -> None:
+        _refuse_without_blocks(self, context)
+
     def on_train_loader_start(self, context: PhaseContext) -> None:
         if context.ddp_silent_mode:
             return
@@ -155,6 +162,14 @@ class ActivationStatistics(Callback):
     def on_training_end(self, context: PhaseContext) -> None:
         if self.rows:
             _save(context, "activations", self.rows, draw_activations(self.rows))
+
+
+def _refuse_without_blocks(callback: Callback, context: PhaseContext) -> None:
+    if not named_blocks(context.net):
+        raise SgResnetsError(
+            f"{type(callback).__name__} watches residual blocks of ours, and this network has none (one with "
+            "quantisers has lost them): leave it out of phase_callbacks"
+        )
 
 
 def draw_activations(rows: list[dict[str, Any]]) -> Any:

@@ -3,7 +3,7 @@
 x becomes s * (clip(round(x / s) + z, low, high) - z), with s = amax / levels (Jacob et al., 'Quantization and Training
 of Neural Networks for Efficient Integer-Arithmetic-Only Inference', 2018, section 3). The gradient passes through the
 rounding unchanged where x is in range, and is 0 outside. With learnt ranges that of the scale is LSQ's (Esser et al.,
-'Learned Step Size Quantization', 2020, equation 3).
+'Learned Step Size Quantization', 2020, section 2).
 """
 
 from typing import Any
@@ -65,7 +65,14 @@ class Quantizer(nn.Module):
             return torch.fake_quantize_per_channel_affine(x, self.scale(), self.zero_points, 0, self.low, self.high)
 
     def _learnable(self, x: Tensor) -> Tensor:
-        scale = self.scale() if self.channels is None else self.scale().view(-1, *[1] * (x.ndim - 1))
+        """LSQ divides the gradient of s by sqrt(N levels), N the elements of one image, or of the weights, that share s
+        (section 2.2). For amax = levels s that makes it levels^2 / sqrt(N levels) times as large."""
+        of_weights = self.low == -self.high
+        count = x.numel() if of_weights and self.channels is None else x[0].numel()
+        factor = self.levels**1.5 / count**0.5
+        amax = self.amax.detach() + factor * (self.amax - self.amax.detach())
+        scale = amax.clamp(min=SMALLEST) / self.levels
+        scale = scale if self.channels is None else scale.view(-1, *[1] * (x.ndim - 1))
         steps = (x / scale).clamp(self.low - self.zero_point, self.high - self.zero_point)
         return (steps + (steps.round() - steps).detach()) * scale
 

@@ -8,7 +8,7 @@ treated alike, also a user's: what counts is which tensor flows where.
 import copy
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -84,12 +84,18 @@ def insert_quantizers(network: nn.Module, params: QuantizationParams) -> Quantiz
     """A copy of `network` in eval mode, folded, with quantisers that have no range yet.
 
     Raises:
-        SgResnetsError: a pattern of `skip_modules` that matches nothing, or a network that cannot be traced, or has
-            nothing to quantise.
+        SgResnetsError: a pattern of `skip_modules` that names nothing to skip, or a network that cannot be traced, or
+            has nothing to quantise.
     """
     folded = fold(network)
-    _refuse_unknown(network, params.skip_modules)
-    _Insertion(folded, params).run()
+    layers = [path for path, module in folded.named_modules() if isinstance(module, tuple(QUANTISED))]
+    insertion = _Insertion(folded, params)
+    insertion.run()
+    for pattern in params.skip_modules:
+        if pattern not in insertion.skipped:
+            raise SgResnetsError(
+                f"skip_modules: '{pattern}' names no layer or addition: {choices(pattern, layers, limit=8)}"
+            )
     if not any(isinstance(module, tuple(QUANTISED.values())) for module in folded.modules()):
         raise SgResnetsError("nothing is left to quantise: skip_modules names every layer, or there is none")
     return folded.to(next(network.parameters()).device)
@@ -174,14 +180,6 @@ def _replace(graph: fx.Graph, node: fx.Node, by: Any) -> None:
     graph.erase_node(node)
 
 
-def _refuse_unknown(network: nn.Module, patterns: Sequence[str]) -> None:
-    modules = dict(network.named_modules())
-    for pattern in patterns:
-        if not any(_matches(path, pattern) for path in modules if path):
-            layers = [path for path, module in modules.items() if isinstance(module, tuple(QUANTISED))]
-            raise SgResnetsError(f"skip_modules: '{pattern}' matches no module: {choices(pattern, layers, limit=8)}")
-
-
 def _matches(path: str, pattern: str) -> bool:
     """Whether the module at `path`, or one that holds it, has the name."""
     return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
@@ -194,6 +192,7 @@ class _Insertion:
         self.network, self.graph, self.params = network, network.graph, params
         self.of_root: dict[fx.Node, str] = {}  # the quantiser that a tensor, and all of its range, has
         self.placed: dict[fx.Node, fx.Node] = {}  # tensor -> its quantised form
+        self.skipped: set[str] = set()  # patterns that have kept something in float32
 
     def run(self) -> None:
         integer = [node for node in self.graph.nodes if self._is_integer(node)]
@@ -225,7 +224,9 @@ class _Insertion:
         return adds and computed and not self._is_skipped(self._path(node))
 
     def _is_skipped(self, path: str) -> bool:
-        return any(_matches(path, pattern) for pattern in self.params.skip_modules)
+        patterns = [pattern for pattern in self.params.skip_modules if _matches(path, pattern)]
+        self.skipped.update(patterns)
+        return bool(patterns)
 
     def _sides(self, node: fx.Node) -> list[fx.Node]:
         """What is quantised of an addition: both sides, or where the runtime adds inside of a convolution's kernel, all
@@ -282,6 +283,8 @@ class _Insertion:
             self.of_root[root] = name
         with self.graph.inserting_after(tensor):
             self.placed[tensor] = self.graph.call_module(self.of_root[root], (tensor,))
+        if tensor is not root and isinstance(_module(self.network, root), _AVERAGES):
+            self._quantise_output(root)  # or the average would leave its kernel in float32
         return self.placed[tensor]
 
     def _quantise_input(self, node: fx.Node, tensor: Any) -> None:

@@ -88,6 +88,8 @@ class Report:
             for one in self.sensitivities[:SHOWN]:
                 yield f"  {one.layer:<32} {one.noise:>6.1f} dB {one.changed:>7.2%}"
         yield f"measured on {onnx_benchmark.place()}"
+        if self.target != "onnxruntime":
+            yield f"the times are ONNX Runtime's on this CPU, whatever {self.target} makes of the files"
         yield from onnx_benchmark.warnings(self.infos)
 
     def save(self, folder: Path) -> None:
@@ -125,8 +127,10 @@ class Report:
         first, last = self.files[0], self.files[-1]
         title = (
             f"{self.model}, INT8: {100 * ((last.accuracy or 0) - (first.accuracy or 0)):+.2f} points, "
-            f"{last.size / first.size:.2f} of the size, {last.speed_up(first, BATCHES[-1])[1]:.2f} times as fast"
+            f"{last.size / first.size:.2f} of the size"
         )
+        if self.target == "onnxruntime":
+            title += f", {last.speed_up(first, BATCHES[-1])[1]:.2f} times as fast"
         return onnx_benchmark.draw(self.files, title)
 
 

@@ -222,6 +222,8 @@ def _complete(cfg: Any) -> None:
         )
     if cfg.get("multi_gpu") not in (None, False, "Off", "OFF") or cfg.get("num_gpus") not in (None, -1, 0, 1):
         raise SgResnetsError(f"multi_gpu={cfg.multi_gpu}, num_gpus={cfg.num_gpus}: quantisation runs in one process")
+    if cfg.training_hyperparams.get("finetune"):
+        raise SgResnetsError("training_hyperparams.finetune: leave it out: quantised fine-tuning trains all weights")
     with open_dict(cfg):
         cfg.num_gpus = 1
         complete_calibration_data(cfg)
@@ -252,6 +254,8 @@ def complete_calibration_data(cfg: Any) -> None:
     with open_dict(cfg):
         cfg.calib_dataloader = cfg.get("train_dataloader")
         data.calib_dataset_params = {**kept, **which}
+        if "image_folder" in (training.get("dataset"), cfg.calib_dataloader):
+            data.calib_dataset_params.augmented = False  # the others augment only what their parameters say
         data.calib_dataloader_params = {**evaluating, **loading, "shuffle": True, "drop_last": False}
 
 
