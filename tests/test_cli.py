@@ -152,6 +152,19 @@ def test_resume_goes_on_to_more_epochs_in_the_same_folder(train, command, compos
     assert seconds == sorted(seconds) and seconds[3] > seconds[0]
 
 
+def test_an_override_of_a_resumed_run_reaches_what_is_derived_from_it(train, command):
+    _, run = train("+strength=1.0", "+training_hyperparams.clip_grad_norm=${strength}")
+    assert torch.load(run / "ckpt_latest.pth")["recipe"]["training_hyperparams"]["clip_grad_norm"] == 1.0
+    assert command("resume", run, "epochs=2", "strength=2.0")[0] == 0
+    assert torch.load(run / "ckpt_latest.pth")["recipe"]["training_hyperparams"]["clip_grad_norm"] == 2.0
+
+
+def test_a_resumed_run_refuses_a_rate_that_pytorchs_schedule_would_not_take(train, command):
+    _, run = train("training_hyperparams.lr_mode={StepLR: {step_size: 9, phase: TRAIN_EPOCH_END}}")
+    code, _, error = command("resume", run, "epochs=2", "lr=0.001")
+    assert code == 1 and "'lr=0.001': leave it out" in error and "\n" not in error.strip()
+
+
 def test_doctor_says_what_there_is_and_fails_where_nothing_can_train(command, monkeypatch):
     code, out, _ = command("doctor")
     assert code == 0 and out.rstrip().endswith("ready to train")
@@ -207,6 +220,10 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
         (["evaluate", "{run}/ckpt_none.pth"], ["there is no", "ckpt_none.pth"]),
         (["evaluate", "{root}"], ["no run with ckpt_best.pth", "holds fashion_mnist_mini_resnet20_cifar"]),
         (["resume", "{run}", "epochs=2", "training_hyperparams.optimizer=Muon"], ["goes on with its own optimiser"]),
+        (
+            ["resume", "{run}", "epochs=2", "training_hyperparams=he2015_cifar"],
+            ["a run keeps its groups"],
+        ),
         (["resume", "{run}", "epohcs=3"], ["'epohcs=3' overrides nothing", "did you mean epochs"]),
         (["resume", "{root}"], ["no run with ckpt_latest.pth"]),
         (["predict", "{run}", "none.png"], ["no image at none.png"]),

@@ -1,7 +1,9 @@
 """Many processes on one machine (gloo), started by the recipe and by torchrun: in step, and ended when one dies."""
 
+import functools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -105,6 +107,68 @@ def test_each_job_of_a_sweep_trains_in_two_processes(tmp_path):
     recipes = [read_checkpoint(run / "ckpt_latest.pth")["recipe"] for run in runs]
     assert [recipe["training_hyperparams"]["initial_lr"] for recipe in recipes] == [0.05, 0.01]
     assert sorted(path.name for path in tmp_path.glob("*/sweep_*/*/")) == ["0", "1"]
+
+
+def test_the_seed_says_in_which_order_two_processes_see_the_images(tmp_path):
+    (tmp_path / "order.py").write_text(
+        "import torch.distributed as dist\n"
+        "from super_gradients.common.registry.registry import register_callback\n"
+        "from super_gradients.training.utils.callbacks import Callback\n"
+        "@register_callback('Order')\n"
+        "class Order(Callback):\n"
+        "    def on_train_batch_end(self, context):\n"
+        "        print(list(context.train_loader.sampler)[:8], file=open(f'rank{dist.get_rank()}', 'a'))\n"
+    )
+    for seed in (1, 2, 1):
+        done, _ = two_processes(
+            tmp_path, "recipe", "plugins=[order]", "training_hyperparams.phase_callbacks=[Order]", "epochs=1",
+            "training_hyperparams.max_train_batches=1", "dataset_params.train_dataloader_params.shuffle=True",
+            f"training_hyperparams.seed={seed}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        first, second, again = (tmp_path / f"rank{rank}").read_text().splitlines()
+        assert first == again != second
+
+
+def test_two_nodes_train_as_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}", "--nproc-per-node=1",
+             "--master-addr=127.0.0.1", f"--master-port={port}", "-m", *COMMAND, "epochs=1", "batch_size=32",
+             f"ckpt_root_dir={tmp_path}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for node in (0, 1)
+    ]  # fmt: skip
+    said = [node.communicate(timeout=200)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert len(list(tmp_path.glob("*/RUN_*/ckpt_latest.pth"))) == 1
+
+
+def test_ctrl_c_stops_two_processes_with_a_line(tmp_path):
+    # A shell that runs the suite in its background has children ignore SIGINT; a user's terminal does not.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    started = subprocess.Popen(
+        [sys.executable, "-m", *COMMAND, "epochs=2000", "batch_size=32", f"ckpt_root_dir={tmp_path}", "multi_gpu=DDP",
+         "num_gpus=2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=listen,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        while not list(tmp_path.glob("*/RUN_*/ckpt_latest.pth")):
+            assert started.poll() is None, started.stderr.read()
+            time.sleep(0.2)
+        os.killpg(started.pid, signal.SIGINT)
+        _, printed = started.communicate(timeout=60)
+        assert started.returncode == 130 and "Stopped; what was saved is in the run's folder" in printed
+        assert "Traceback" not in printed, printed[-2000:]
+    finally:
+        started.kill()
 
 
 @pytest.mark.parametrize("number", ["two", 0, 1.5, -2])

@@ -215,6 +215,9 @@ def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
             [RECIPE, "+training_hyperparams.max_epoch=1"],
             ["nothing reads", "did you mean training_hyperparams.max_epochs?"],
         ),
+        ([RECIPE, "training_hyperparams.warmup_mode=null"], ["unknown warmup_mode 'None'", "LinearEpochLRWarmup"]),
+        ([RECIPE, "training_hyperparams.lr_mode=Cosine"], ["unknown lr_mode 'Cosine'", "CosineLRScheduler", "StepLR"]),
+        ([RECIPE, "+learning_rate=3"], ["nothing reads learning_rate: did you mean lr?"]),
         ([RECIPE, "+epoch=1"], ["nothing reads epoch: did you mean epochs?"]),
         (
             [RECIPE, "training_hyperparams.optimizer=AdamW"],

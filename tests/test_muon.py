@@ -27,6 +27,17 @@ def train(network: nn.Module, optimiser: torch.optim.Optimizer, steps: int, seed
     return [p.detach().clone() for p in network.parameters()]
 
 
+def test_a_factor_for_each_channel_is_a_vector():
+    """LayerScale's is (C, 1, 1): it takes AdamW's step, not a matrix'."""
+    moved = []
+    for shape in ((16,), (16, 1, 1)):
+        factor = nn.Parameter(torch.ones(shape))
+        factor.grad = torch.linspace(-1, 1, 16).view(shape)
+        Muon([factor], lr=0.01).step()
+        moved.append(factor.detach().flatten())
+    assert torch.equal(*moved)
+
+
 def test_the_host_finds_it_by_name():
     assert OPTIMIZERS["Muon"] is Muon
 

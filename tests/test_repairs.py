@@ -214,6 +214,86 @@ def test_interrupt_saves(tmp_path, train, run_python):
     assert run == latest.parent and torch.load(latest)["epoch"] == 1
 
 
+def _pressed(where, after):
+    """A callback in whose event `where` Ctrl-C is pressed, once, at the batch of number `after`."""
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class CtrlC(Callback):
+        count = 0
+
+        def pressed(self, context):
+            CtrlC.count += 1
+            if CtrlC.count == after:
+                raise KeyboardInterrupt
+
+    setattr(CtrlC, where, CtrlC.pressed)
+    CALLBACKS["CtrlC"] = CtrlC
+    return "training_hyperparams.phase_callbacks=[CtrlC]"
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_interrupt_in_the_first_validation_loses_no_epoch(train, ema):
+    _, run = train("epochs=2", f"ema={ema}")
+    _, cut = train("epochs=2", f"ema={ema}", "experiment_name=cut", _pressed("on_validation_batch_end", 1))
+    assert torch.load(cut / "ckpt_latest.pth")["epoch"] == 1
+    _, again = train("epochs=2", f"ema={ema}", "experiment_name=cut", "resume=True")
+    assert again == cut
+    expected, found = (torch.load(folder / "ckpt_latest.pth")["net"] for folder in (run, cut))
+    assert all(torch.equal(expected[key], value) for key, value in found.items())
+
+
+def test_interrupt_in_the_first_epoch_begins_its_schedule_again(train):
+    one_cycle = "training_hyperparams.lr_mode={OneCycleLR: {max_lr: 0.1, total_steps: 8, phase: TRAIN_BATCH_STEP}}"
+    settings = ("epochs=2", "training_hyperparams.lr_warmup_steps=0", one_cycle)  # 4 batches an epoch
+    _, run = train(*settings, _pressed("on_train_batch_end", 3))
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 0
+    train(*settings, "resume=True")
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 2
+
+
+def test_interrupt_ends_a_sweep(run_python, tmp_path):
+    (tmp_path / "ctrl_c.py").write_text(
+        "from super_gradients.common.registry.registry import register_callback\n"
+        "from super_gradients.training.utils.callbacks import Callback\n"
+        "@register_callback('CtrlC')\n"
+        "class CtrlC(Callback):\n"
+        "    def on_train_batch_end(self, context):\n"
+        "        raise KeyboardInterrupt\n"
+    )
+    done = run_python(
+        "-m", "super_gradients.train_from_recipe", "-m", "--config-name=fashion_mnist_mini_resnet20", "lr=0.1,0.01",
+        "+arch_params.depth=8", "plugins=[ctrl_c]", "training_hyperparams.phase_callbacks=[CtrlC]", "epochs=1",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert len(list(tmp_path.rglob("ckpt_latest.pth"))) == 1
+
+
+def test_zero_weight_decay_holds_for_scalars_and_factors_of_a_channel(host):
+    from super_gradients.training.utils.optimizer_utils import _get_no_decay_param_ids
+
+    from sg_resnets.nn import ResNet
+    from sg_resnets.zoo import ZOO
+
+    small = ZOO["resnet20_cifar"].config.override(depth=8)
+    for network in (ResNet(small.override(scaling="fixup", norm="none")), ResNet(small.override(scaling="layerscale"))):
+        spared = set(_get_no_decay_param_ids(network))
+        decays = {name.rpartition(".")[0] for name, p in network.named_parameters() if id(p) not in spared}
+        layers = {name for name, m in network.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)}
+        assert decays == layers
+        assert all(id(network.get_submodule(name).weight) not in spared for name in layers)
+
+
+def test_a_disk_that_is_full_is_one_line(train, monkeypatch):
+    def full(state, path):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 2")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ValueError, match=r"ckpt_latest\.pth cannot be written .*: is the disk full\?$"):
+        train()
+
+
 def _update(train, batch, accumulate):
     """What one optimiser step on the same 64 images moves, without augmentation or batch-norm's help."""
     from sg_resnets.nn import ResNet

@@ -57,7 +57,7 @@ class Muon(Optimizer):
                 if weight.grad is None:
                     continue
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                if weight.ndim > 1:
+                if weight.ndim > 1 and weight[0].numel() > 1:  # LayerScale's (C, 1, 1) is a vector
                     alike[weight.shape, weight.device].append((weight, weight.grad))
                 else:
                     self._step_of_adam(weight, weight.grad, group["lr"], group["betas"], group["eps"])

@@ -13,6 +13,9 @@ from omegaconf import OmegaConf
 from sg_resnets.distillation.student import is_distillation
 from sg_resnets.errors import SgResnetsError, choices, is_number
 
+# What other libraries call them.
+_ALIASES = {"learning_rate": "lr", "batchsize": "batch_size"}
+
 
 def _whole(least: int) -> Any:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -95,18 +98,28 @@ def _refuse_misspelt(recipe: Any) -> None:
     for prefix, keys, read in (("", recipe, SHORTCUTS), ("training_hyperparams.", training, read_in_training)):
         for key in keys:
             near = get_close_matches(key, read, n=1, cutoff=0.85)
-            if near and key not in read:
-                raise SgResnetsError(f"nothing reads {prefix}{key}: did you mean {prefix}{near[0]}?")
+            meant = _ALIASES.get(key) or (f"{prefix}{near[0]}" if near else None)
+            if meant and key not in read:
+                raise SgResnetsError(f"nothing reads {prefix}{key}: did you mean {meant}?")
+
+
+def _public(registry: Mapping[str, Any]) -> list[str]:
+    return [name for name in registry if not name.startswith("_")]
 
 
 def _check_training(training: Any) -> None:
-    """Refuse an unknown warm-up, and parameters that the optimiser does not take: as a rule the recipe's, which are
-    another optimiser's."""
-    from super_gradients.common.registry.registry import LR_WARMUP_CLS_DICT, OPTIMIZERS
+    """Refuse an unknown warm-up or schedule, and parameters that the optimiser does not take: as a rule the recipe's,
+    which are another optimiser's."""
+    from super_gradients.common.registry.registry import LR_SCHEDULERS_CLS_DICT, LR_WARMUP_CLS_DICT, OPTIMIZERS
 
-    name, warmup = training.get("optimizer"), training.get("warmup_mode")
-    if isinstance(warmup, str) and warmup not in LR_WARMUP_CLS_DICT:
-        raise SgResnetsError(f"unknown warmup_mode '{warmup}': {choices(warmup, LR_WARMUP_CLS_DICT)}")
+    name, warmup, schedule = (training.get(key) for key in ("optimizer", "warmup_mode", "lr_mode"))
+    if (warmup is None and "warmup_mode" in training) or (isinstance(warmup, str) and warmup not in LR_WARMUP_CLS_DICT):
+        raise SgResnetsError(f"unknown warmup_mode '{warmup}': {choices(str(warmup), _public(LR_WARMUP_CLS_DICT))}")
+    if isinstance(schedule, str) and schedule not in LR_SCHEDULERS_CLS_DICT:
+        raise SgResnetsError(
+            f"unknown lr_mode '{schedule}': {choices(schedule, _public(LR_SCHEDULERS_CLS_DICT))}; or one of PyTorch's "
+            "with its parameters, such as {StepLR: {step_size: 30, phase: TRAIN_EPOCH_END}}"
+        )
     if not (isinstance(name, str) and name in OPTIMIZERS):
         return
     taken = inspect.signature(OPTIMIZERS[name]).parameters

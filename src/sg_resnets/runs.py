@@ -60,10 +60,17 @@ def resume_run(path: Path, overrides: list[str]) -> None:
 
 def _override(cfg: Any, overrides: list[str], run: Path) -> None:
     for override in overrides:
-        key, equals, _ = override.partition("=")
+        key, equals, value = override.partition("=")
         if not equals or OmegaConf.select(cfg, key, default=KeyError) is KeyError:
             near = choices(key, _keys(cfg), limit=8)
             raise SgResnetsError(f"'{override}' overrides nothing: write key=value with a key of the recipe; {near}")
+        of_pytorch = isinstance(OmegaConf.select(cfg, "training_hyperparams.lr_mode"), DictConfig)
+        if isinstance(OmegaConf.select(cfg, key), DictConfig) and not value.startswith("{"):
+            raise SgResnetsError(f"'{override}': a run keeps its groups; give a single key, {_key_in(cfg, key)}=...")
+        if key in ("lr", "training_hyperparams.initial_lr") and of_pytorch:
+            raise SgResnetsError(
+                f"'{override}': leave it out, the run's schedule (PyTorch's) goes on with its own rates"
+            )
         if key == "architecture":
             raise SgResnetsError("a run goes on with its own network: leave out architecture, or train a new run")
         if key.startswith(_OF_THE_OPTIMISER):
@@ -72,6 +79,10 @@ def _override(cfg: Any, overrides: list[str], run: Path) -> None:
                 f"run from its weights with checkpoint_params.checkpoint_path={run / 'ckpt_latest.pth'}"
             )
     cfg.merge_with_dotlist(overrides)
+
+
+def _key_in(cfg: Any, group: str) -> str:
+    return next((key for key in _keys(cfg) if key.startswith(f"{group}.")), group)
 
 
 def _keys(cfg: Any) -> list[str]:
@@ -238,7 +249,8 @@ def _quantised(recipe: DictConfig, state: dict[str, Any]) -> Any:
 def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> Iterator[tuple[Path, str, float]]:
     """Yields (image file, class name, probability) for images of any size."""
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+
+    from sg_resnets.data.image_folder import UNREADABLE, read_rgb
 
     path, state = load_checkpoint(checkpoint)
     recipe = recipe_of(state, plugins)
@@ -253,11 +265,10 @@ def predict_images(checkpoint: Path, images: list[Path], plugins: list[str]) -> 
     network.eval()
     for image in images:
         try:
-            with Image.open(image) as opened:
-                pixels = opened.convert("RGB")
+            pixels = read_rgb(image)
         except FileNotFoundError:
             raise SgResnetsError(f"no image at {image}") from None
-        except (UnidentifiedImageError, OSError, SyntaxError):
+        except UNREADABLE:
             raise SgResnetsError(
                 f"{image} cannot be read as an image: give a whole PNG, JPEG or another file that Pillow reads"
             ) from None

@@ -20,6 +20,7 @@ REPAIRS = (
     "safe_checkpoints",
     "interrupt_saves",
     "batch_accumulate",
+    "zero_weight_decay",
     "lr_schedulers",
     "early_stop",
     "focal_loss",

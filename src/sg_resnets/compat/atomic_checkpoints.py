@@ -20,6 +20,8 @@ def repair() -> None:
     from super_gradients.common.sg_loggers import base_sg_logger
     from super_gradients.training.utils import weight_averaging_utils
 
+    from sg_resnets.errors import SgResnetsError
+
     class TorchSavingWhole:
         """torch for these two modules, but that `save` is atomic."""
 
@@ -28,8 +30,12 @@ def repair() -> None:
 
         @staticmethod
         def save(state, path):
-            with whole_file(path) as beside:
-                torch.save(state, beside)
+            try:
+                with whole_file(path) as beside:
+                    torch.save(state, beside)
+            except (OSError, RuntimeError) as error:
+                why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+                raise SgResnetsError(f"{path} cannot be written ({why}): is the disk full?") from error
 
     for module in (base_sg_logger, weight_averaging_utils):
         module.torch = TorchSavingWhole()

@@ -50,6 +50,7 @@ def repair() -> None:
     from super_gradients.training.utils import get_param
     from super_gradients.training.utils import utils as host_utils
     from super_gradients.training.utils.utils import unwrap_model
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     from torch.nn.parallel import DistributedDataParallel
@@ -76,6 +77,7 @@ def repair() -> None:
             if device_config.assigned_rank > 0:
                 mute_current_process()
             join("gloo")
+            take_the_global_rank()
             device_config.num_gpus = dist.get_world_size()
 
         return setup_device
@@ -99,6 +101,12 @@ def repair() -> None:
                 port = os.environ.get("MASTER_PORT")
                 raise SgResnetsError(f"port {port} is in use: give another, torchrun --master-port=PORT") from error
             raise
+
+    def take_the_global_rank():
+        """The host takes a process's rank in its node for its rank: on a second node it refuses to train."""
+        if device_config.assigned_rank == 0 < dist.get_rank():
+            mute_current_process()
+        device_config.assigned_rank = dist.get_rank()
 
     def in_a_sweep():
         return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
@@ -132,6 +140,9 @@ def repair() -> None:
         )
         try:
             elastic_launch(config, entrypoint=sys.executable)(*command(), *EXTRA_ARGS)
+        except SignalException as stop:
+            print("Stopped; what was saved is in the run's folder, to be resumed.", file=sys.stderr)
+            sys.exit(128 + stop.sigval)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             why = f"signal {-failure.exitcode}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
@@ -155,7 +166,9 @@ def repair() -> None:
     def initialised(original):
         def initialize_ddp():
             join("nccl")
-            original()
+            device_config.assigned_rank = int(os.environ.get("LOCAL_RANK", device_config.assigned_rank))
+            original()  # takes the GPU of this number
+            take_the_global_rank()
 
         return initialize_ddp
 

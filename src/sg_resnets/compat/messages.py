@@ -57,7 +57,10 @@ def repair() -> None:
             except (ValueError, ValidationError, UnknownTypeException) as error:
                 if not isinstance(error, SgResnetsError) and _is_from_elsewhere_in_training(error):
                     raise  # where it came from is what one needs to know
-                raise RecipeError(" ".join(str(error).split())) from error
+                text = str(error)
+                if "Original Traceback" in text:  # from a worker of the loader
+                    text = text.rpartition("SgResnetsError: ")[2]
+                raise RecipeError(" ".join(text.split())) from error
 
         return run
 

@@ -7,12 +7,14 @@ recipe itself is written into the run's folder and into each checkpoint (`recipe
 read back as it is.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
 FAULT = "resume_experiment and evaluate_checkpoint fail after a group override, and ignore --ckpt_name"
 
 _current: Any = None  # the recipe that is being trained, as plain containers
+_composed: Any = None  # the same with its interpolations, so that what is overridden reaches what is derived from it
 
 
 def present() -> bool:
@@ -41,12 +43,14 @@ def repair() -> None:
 
     def remember(original):
         def run(cls, cfg, *args, **kwargs):
-            global _current
-            outer, _current = _current, OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
+            global _current, _composed
+            outer = _current, _composed
+            _composed = copy.deepcopy(OmegaConf.create(cfg))
+            _current = OmegaConf.to_container(_composed, resolve=True)
             try:
                 return original(cls, cfg, *args, **kwargs)
             finally:
-                _current = outer
+                _current, _composed = outer
 
         return run
 
@@ -56,7 +60,7 @@ def repair() -> None:
             if _current is not None:
                 path = Path(self._local_dir, ".hydra", "config.yaml")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                OmegaConf.save(OmegaConf.create(_current), path)
+                OmegaConf.save(_composed, path)
 
         return _setup_dir
 
@@ -82,7 +86,7 @@ def repair() -> None:
         def evaluate_checkpoint(cls, experiment_name, ckpt_name="ckpt_latest.pth", ckpt_root_dir=None, run_id=None):
             run_id = run_id or get_latest_run_id(experiment_name, ckpt_root_dir)
             cfg = cfg_utils.load_experiment_cfg(experiment_name, ckpt_root_dir, run_id)
-            recipe: Any = OmegaConf.to_container(cfg)
+            recipe: Any = OmegaConf.to_container(cfg, resolve=True)
             cfg = OmegaConf.create(student_recipe(recipe))
             folder = get_checkpoints_dir_path(
                 ckpt_root_dir=ckpt_root_dir, experiment_name=experiment_name, run_id=run_id

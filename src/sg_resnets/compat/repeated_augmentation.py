@@ -62,7 +62,7 @@ def repair() -> None:
         def _train_epoch(self, context, silent_mode=False):
             sampler = getattr(self.train_loader.batch_sampler, "sampler", None)
             if isinstance(sampler, RepeatAugSampler):
-                sampler.set_epoch(context.epoch)
+                sampler.set_epoch(context.epoch + 1000 * self.training_params.seed)  # all that it is seeded with
             return original(self, context, silent_mode)
 
         return _train_epoch

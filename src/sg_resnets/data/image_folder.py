@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
 from sg_resnets.data.in_memory import balanced_first
@@ -142,13 +141,26 @@ def _checked(root: Path) -> Path:
     if classes["train"] != classes["val"]:
         odd = ", ".join(sorted(classes["train"] ^ classes["val"])[:5])
         raise SgResnetsError(f"image_folder: train/ and val/ of {root} differ in the classes {odd}; {layout}")
-    if not classes["train"]:
-        raise SgResnetsError(f"image_folder: {root} has no class folders; {layout}")
+    if len(classes["train"]) < 2:
+        there = f"one class folder, {classes['train'].pop()}" if classes["train"] else "no class folders"
+        raise SgResnetsError(f"image_folder: {root} has {there}, and two are needed at least; {layout}")
     return root
 
 
-def _load_rgb(path: str):
+# What Pillow raises for files that are damaged, no pictures, or larger than it dares to open.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def read_rgb(path: str | Path) -> Image.Image:
+    """The picture in colour; of 16-bit grey the upper 8 bits, which Pillow would clip to white."""
+    with Image.open(path) as image:
+        if image.mode.startswith("I;16"):
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return image.convert("RGB")
+
+
+def _load_rgb(path: str) -> Image.Image:
     try:
-        return default_loader(path)
-    except OSError as error:
+        return read_rgb(path)
+    except UNREADABLE as error:
         raise SgResnetsError(f"{path} cannot be read as an image ({error}); replace or remove it") from error

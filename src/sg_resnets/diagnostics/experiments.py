@@ -85,7 +85,7 @@ def run_degradation(budget: Budget, folder: Path, world: World = COURSE, depths:
     return Finding(
         "a deeper plain net trains worse than a shallow one, and not by overfitting: its training accuracy is lower; "
         "with shortcuts the deeper net is no worse.",
-        gap["plain"] <= -0.10 and gap["resnet"] >= -0.01,
+        gap["plain"] <= -0.02 and gap["resnet"] >= -0.01,
         "Training accuracy in the last epoch, "
         + ", ".join(f"{name} {_mean(values)}" for name, values in final.items())
         + f" ({_seeds(next(iter(final.values())))}).",
@@ -113,22 +113,25 @@ def run_gradients(budget: Budget, folder: Path, world: World = COURSE, depth: in
     for seed in budget.seeds(10):
         for kind, arch in kinds.items():
             network = fresh(f"resnet{depth}_cifar", seed, world, **arch)
-            if "small" in kind:  # PyTorch's default, a sixth of He's variance
-                network.apply(lambda m: nn.Conv2d.reset_parameters(m) if isinstance(m, nn.Conv2d) else None)
+            if "small" in kind:
+                with torch.no_grad():  # to a sixth of He's variance, as PyTorch initialises by default
+                    for convolution in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
+                        convolution.weight /= 6**0.5
             flow = gradient_flow.gradient_flow(network, images, labels)
             flows.setdefault(kind, flow)
             for of in ("weights", "output"):
                 ratios[kind][of].append(gradient_flow.first_to_last(flow, of))
     middle = {of: {kind: statistics.median(ratios[kind][of]) for kind in kinds} for of in ("weights", "output")}
     contrast = middle["weights"]["plain, batch-norm"] / middle["weights"]["residual, batch-norm"]
+    even = middle["output"]["plain, batch-norm"] / middle["output"]["residual, batch-norm"]
     vanishing = middle["output"]["plain, no norm"]
     change = {
         kind: "explode" if middle["output"][f"plain, {kind}"] > 1 else "vanish" for kind in ("batch-norm", "no norm")
     }
     return Finding(
         "in a deep plain net the gradient changes by orders of magnitude on its way back: without batch-norm it "
-        "vanishes, with batch-norm it explodes; shortcuts keep it even.",
-        contrast >= 20 and vanishing < 0.1,
+        "vanishes, with batch-norm it explodes; shortcuts together with batch-norm keep it far more even.",
+        contrast >= 20 and even >= 20 and vanishing < 0.1,
         f"{depth} layers at initialisation, the first block's gradient over the last one's, median of "
         f"{_seeds(ratios['plain, batch-norm']['output'])}: of the weights "
         + ", ".join(f"{kind} {middle['weights'][kind]:.2g}" for kind in kinds if "no norm" not in kind)
@@ -181,18 +184,22 @@ def run_identity(budget: Budget, folder: Path, world: World = COURSE) -> Finding
     trained = train_all([Job(f"{name}_cifar", world=world) for name in names], folder)
     for name, (network, _) in zip(names, trained, strict=True):
         responses[name] = identity.branch_responses(network, images)
+        if "plain" not in name:
+            untrained = shattered.calibrated(fresh(f"{name}_cifar", world=world), images)
+            responses[f"{name}, untrained"] = identity.branch_responses(untrained, images)
     shallow = trained[-1].network
     deeper = identity.deepen(shallow, (9, 9, 9))
     with torch.no_grad():
         difference = (shallow.eval()(images) - deeper.eval()(images)).abs().max().item()
     residual = {name: rows for name, rows in responses.items() if "plain" not in name}
     middle = {name: statistics.median(row.relative for row in rows) for name, rows in residual.items()}
-    shares = " and ".join(f"{name} {100 * value:.0f} %" for name, value in middle.items())
+    shares = ", ".join(f"{name} {100 * value:.0f} %" for name, value in middle.items())
     before, after = (_mean([lesion.accuracy(network, images, labels)]) for network in (shallow, deeper))
-    title = f"A branch adds to what flows past it: {shares} (median over the blocks)"
+    title = f"What a branch adds to what flows past it, median over the blocks:\n{shares}"
     return Finding(
-        "the branches of a residual net learn small changes of their input, smaller in a deeper net; and a deeper net "
-        "can start as a shallower one, its new blocks the identity.",
+        "each branch of a residual net adds less than flows past it, and less in a deeper net, trained or not: what "
+        "flows past grows with every block; and a deeper net can start as a shallower one, its new blocks the "
+        "identity.",
         middle["resnet56"] < middle["resnet20"] < 1 and difference < 1e-5,
         f"Size of F(x) over that of what the shortcut carries, median over the blocks: {shares}. resnet20 made "
         f"56 layers deep by blocks of zero branch: the logits differ by at most {difference:.1g}; accuracy "
@@ -208,7 +215,7 @@ def run_lesion(budget: Budget, folder: Path, world: World = COURSE) -> Finding:
     results: dict[str, dict[str, float]] = {}
     losses: dict[str, list[float]] = {}
     for seed in budget.seeds(3):
-        names = ("resnet56", "plain20")
+        names = ("resnet56", "resnet20", "plain20")
         trained = train_all([Job(f"{name}_cifar", seed, world=world) for name in names], folder)
         for name, (network, _) in zip(names, trained, strict=True):
             accuracies = lesion.lesion(network, images, labels)
@@ -216,14 +223,17 @@ def run_lesion(budget: Budget, folder: Path, world: World = COURSE) -> Finding:
             without = [value for block, value in accuracies.items() if block != "none"]
             losses.setdefault(name, []).append(accuracies["none"] - statistics.fmean(without))
     cost = {name: statistics.fmean(values) for name, values in losses.items()}
-    lost = {name: f"{name} {100 * value:.0f} points" for name, value in cost.items()}
-    title = f"Deleting a block costs {lost['resnet56']} on average, {lost['plain20']}"
+    title = "Deleting a block costs, on average:\n" + ", ".join(f"{n} {100 * c:.0f} points" for n, c in cost.items())
+    worst = {name: min(accuracies, key=accuracies.__getitem__) for name, accuracies in results.items()}
     return Finding(
-        "a residual net is like an ensemble of shallow ones: it survives the loss of one block, a plain net does not.",
-        cost["resnet56"] < 0.10 and cost["plain20"] > 0.40,
+        "a residual net is like an ensemble of shallow ones: on average it loses little with one of its blocks, a "
+        "plain net of the same depth nearly all.",
+        cost["resnet56"] < 0.10 and cost["resnet20"] < cost["plain20"] / 2 and cost["plain20"] > 0.40,
         "Test accuracy lost by deleting one block, mean over the blocks, "
         + ", ".join(f"{name} {_mean(values, 'points')}" for name, values in losses.items())
-        + f" ({_seeds(losses['plain20'])}).",
+        + f" ({_seeds(losses['plain20'])}). The worst block, in the first: "
+        + ", ".join(f"{name} {block}, {_mean([results[name][block]])} are left" for name, block in worst.items())
+        + ".",
         [{"network": name, "deleted": block, "accuracy": a} for name, r in results.items() for block, a in r.items()],
         lesion.draw_lesion(results, title),
     )
@@ -256,7 +266,7 @@ def run_landscape(budget: Budget, folder: Path, world: World = COURSE, steps: in
             for i in range(steps)
             for j in range(steps)
         ],
-        landscape.draw_landscapes(surfaces, f"The loss bends downwards at {shares} of the places"),
+        landscape.draw_landscapes(surfaces, f"Places where the loss bends downwards: {shares}"),
     )
 
 
@@ -292,7 +302,7 @@ def run_shortcuts(budget: Budget, folder: Path, world: World = COURSE, depth: in
             for name, values in accuracies.items()
             for i, a in enumerate(values)
         ],
-        degradation.draw_bars(accuracies, title),
+        degradation.draw_accuracies(accuracies, title),
     )
 
 
@@ -317,7 +327,10 @@ def run_experiment(name: str, minutes: float, folder: Path, world: World = COURS
         raise SgResnetsError(f"unknown experiment '{name}': {choices(name, EXPERIMENTS)}")
     if not minutes > 0:
         raise SgResnetsError(f"--budget {minutes:g}: must be more than 0 minutes")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SgResnetsError(f"{folder} cannot be made ({error.strerror}): give another --folder") from None
     finding = EXPERIMENTS[name](Budget(minutes), folder / "runs", world)
     finding.picture.savefig(folder / f"{name}.png", dpi=150)
     write_rows(finding.rows, folder / f"{name}.csv")

@@ -44,21 +44,26 @@ def gradient_flow(network: ResNet, images: Tensor, labels: Tensor) -> list[Block
     loss = F.cross_entropy(network(images), labels)
     wanted = [*outputs, *(weight for weights in blocks.values() for weight in weights)]
     gradients = iter(torch.autograd.grad(loss, wanted))
-    at_output = [next(gradients).norm() for _ in outputs]
-    at_weights = [torch.nn.utils.get_total_norm([next(gradients) for _ in weights]) for weights in blocks.values()]
+    at_output = [_norm([next(gradients)]) for _ in outputs]
+    at_weights = [_norm([next(gradients) for _ in weights]) for weights in blocks.values()]
     norms = zip(blocks, torch.stack(at_weights).tolist(), torch.stack(at_output).tolist(), strict=True)
     return [BlockGradient(*norm) for norm in norms]
 
 
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    """In float64: the squares of what has vanished would be 0."""
+    return torch.nn.utils.get_total_norm([tensor.double() for tensor in tensors])
+
+
 def first_to_last(flow: Sequence[BlockGradient], of: str = "weights") -> float:
     """The first block's gradient over the last one's, `of` its "weights" or its "output": above 1 it explodes on its
-    way back, below 1 it vanishes.
+    way back, below 1 it vanishes; nan where all is 0.
 
-    Without normalisation the weights do not show it: in a net of convolutions and relu alone, sum(w * dL/dw) is the
-    same for every layer, whatever happens to the outputs' gradient.
+    Without normalisation the weights hardly show it: in a net of convolutions and relu without biases, sum(w * dL/dw)
+    is the same for every layer, whatever happens to the outputs' gradient.
     """
     first, last = getattr(flow[0], of), getattr(flow[-1], of)
-    return first / last if last else float("inf")
+    return first / last if last else float("inf") if first else float("nan")
 
 
 def draw_gradient_flow(flows: Mapping[str, Sequence[BlockGradient]], title: str) -> Any:

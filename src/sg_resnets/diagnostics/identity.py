@@ -83,7 +83,7 @@ def deepen(network: ResNet, depths: Sequence[int]) -> ResNet:
 
 def draw_responses(responses: Mapping[str, Sequence[BranchResponse]], title: str) -> Any:
     """A matplotlib figure: by block, the deviation of the branch's response (figure 7), and its size over that of what
-    the shortcut carries; a plain net has no shortcut."""
+    the shortcut carries; a plain net has no shortcut. Untrained networks are dashed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.6), layout="constrained")
@@ -91,10 +91,13 @@ def draw_responses(responses: Mapping[str, Sequence[BranchResponse]], title: str
     panels = {"deviation": "standard deviation of F(x)", "relative": "|F(x)| over |shortcut(x)|"}
     left, right = figure.subplots(1, 2)
     for axes, (key, words) in zip((left, right), panels.items(), strict=True):
-        for (label, rows), colour in zip(responses.items(), COLOURS * len(responses), strict=False):
+        networks = list(dict.fromkeys(label.removesuffix(", untrained") for label in responses))
+        for label, rows in responses.items():
+            colour = COLOURS[networks.index(label.removesuffix(", untrained")) % len(COLOURS)]
             values = [getattr(row, key) for row in rows]
             if any(values):
-                axes.plot(range(1, len(values) + 1), values, color=colour, label=label, marker=".")
+                style = "--" if "untrained" in label else "-"
+                axes.plot(range(1, len(values) + 1), values, style, color=colour, label=label, marker=".")
         axes.set(xlabel="block (1 is nearest the image)", ylabel=words, ylim=(0, None))
         axes.grid(alpha=0.3)
     left.legend(fontsize=8)

@@ -136,7 +136,8 @@ def path_gradients(
 
 
 def draw_lesion(results: dict[str, dict[str, float]], title: str) -> Any:
-    """A matplotlib figure: accuracy without each block, a line for each network, dashed with all of them."""
+    """A matplotlib figure: accuracy without each block, a line for each network of three equal stages, dashed with
+    all of its blocks."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")
@@ -146,7 +147,10 @@ def draw_lesion(results: dict[str, dict[str, float]], title: str) -> Any:
         position = [i / max(len(deleted) - 1, 1) for i in range(len(deleted))]
         axes.plot(position, deleted, color=colour, marker="o", markersize=4, label=label)
         axes.axhline(100 * accuracies["none"], color=colour, linestyle="--", linewidth=0.9)
-    axes.set(xlabel="place of the deleted block (0 first, 1 last)", ylabel="accuracy without it (%)", ylim=(0, 100))
+    for boundary in (1 / 3, 2 / 3):
+        axes.axvline(boundary, color="black", linewidth=0.6, alpha=0.4)
+    axes.set_xlabel("place of the deleted block (0 first, 1 last; lines: a new stage)")
+    axes.set(ylabel="accuracy without it (%)", ylim=(0, 100))
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -1,7 +1,7 @@
 """Shattered gradients: how alike the gradients at neighbouring inputs are.
 
 Balduzzi et al., 'The Shattered Gradients Problem' (2017), section 2.1 and figure 1: along a line of inputs the gradient
-of a deep plain net is like white noise, that of a shallow or a residual net like brown noise.
+of a deep plain net is like white noise, that of a shallow net like brown noise, that of a residual net in between.
 """
 
 import copy

@@ -148,6 +148,8 @@ class AT(nn.Module):
 
     def __init__(self, p: float = 2.0) -> None:
         super().__init__()
+        if not (is_number(p) and p > 0):
+            raise SgResnetsError(f"AT: p={p}: must be a number above 0, such as 2.0")
         self.p = p
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
