@@ -229,6 +229,35 @@ def test_weights_have_a_range_for_each_channel(quantization):
     np.testing.assert_allclose(rounded, np.rint(layer.weight.detach().flatten(1).numpy() / steps) * steps, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "arch",
+    [
+        {"order": "relu_before_addition"},
+        {"block": "res2net", "splits": 4, "width_per_group": 16, "widths": (64, 128, 256)},
+        {"block": "resnest", "splits": 2, "widths": (64, 64, 64)},
+        {"block": "sk_basic"},
+        {"order": "full_preact"},
+        {"attention": "se", "activation": "gelu"},
+    ],
+    ids=lambda arch: next(iter(arch.values())),
+)
+def test_what_is_never_negative_has_all_256_steps(arch, quantization):
+    """Sums, means and concatenations of what relu gives, too; and what can be negative has a zero in the middle."""
+    from sg_resnets.nn import ResNet
+    from sg_resnets.zoo import ZOO
+
+    network, images = ResNet(ZOO["resnet20_cifar"].config.override(depths=(1, 1, 1), **arch)), torch.randn(8, 3, 32, 32)
+    network.train()(images)
+    params = quantization.Params(calibrator_i="max")
+    quantised = quantization.graph.insert_quantizers(network.eval(), params)
+    least = {}
+    activations = {name: q for name, q in quantization.fake.quantizers(quantised).items() if q.low == 0}
+    for name, quantizer in activations.items():
+        quantizer.register_forward_hook(lambda module, x, y, name=name: least.update({name: x[0].min().item()}))
+    quantization.calibrate(quantised, [(images,)], params)
+    assert {name: q.zero_point for name, q in activations.items()} == {n: 128 if x < 0 else 0 for n, x in least.items()}
+
+
 def test_a_learnt_range_has_the_gradient_of_lsq(quantization):
     """Esser et al. 2020, equation 3: d y / d s = round(x / s) - x / s in range, the clipped integer outside; section
     2.2: times 1 / sqrt(N levels). A step along it moves s = amax / levels as far as LSQ moves s."""

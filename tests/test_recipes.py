@@ -1,5 +1,8 @@
 """The recipes: short, honest, unlike the host's in name, and with the papers' numbers."""
 
+import ast
+import importlib
+import json
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +21,7 @@ FOLDER = "dataset_params.train_dataset_params.root=x"
 GIVEN = {
     "finetune_image_folder": [FOLDER, "arch_params.num_classes=7"],
     "image_folder_resnet18": [FOLDER, "arch_params.num_classes=7"],
+    "qat_image_folder": [FOLDER, "arch_params.num_classes=7"],
     **{name: [FOLDER] for name in NAMES if "imagenet" in name},
 }
 
@@ -240,3 +244,16 @@ def test_channels_last_is_left_out_where_pytorch_corrupts_memory(train):
     """A 1x1 convolution of stride 2 with 4 input channels, in channels_last on a CPU: 'double free or corruption'."""
     network, _ = train("+arch_params.shortcut=B", "training_hyperparams.channels_last=True")
     assert network.layer2[0].downsample[0].in_channels == 4
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_imports_what_there_is(notebook, host):
+    """They are run by `make notebooks` alone, which takes half an hour."""
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    code = ["".join(line for line in cell["source"] if not line.startswith(("!", "%"))) for cell in cells]
+    nodes = [node for text in code for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in nodes if node.module.startswith("sg_resnets")]
+    assert ours
+    for node in ours:
+        module = importlib.import_module(node.module)
+        assert [name.name for name in node.names if not hasattr(module, name.name)] == []

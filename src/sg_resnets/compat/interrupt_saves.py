@@ -57,18 +57,10 @@ def repair() -> None:
 
         return _train_epoch
 
-    stopped = False
+    stopped = False  # whether Ctrl-C was pressed in this job: the host ends its training, and goes on
 
-    def remember(original):
-        def train(self, *args, **kwargs):
-            nonlocal stopped
-            stopped = False
-            return original(self, *args, **kwargs)
-
-        return train
-
-    def in_training(original):
-        def watched(self, *args, **kwargs):
+    def watched(original):
+        def epoch(self, *args, **kwargs):
             nonlocal stopped
             try:
                 return original(self, *args, **kwargs)
@@ -76,10 +68,12 @@ def repair() -> None:
                 stopped = True
                 raise
 
-        return watched
+        return epoch
 
     def the_whole_sweep(original):
         def run(cls, cfg, *args, **kwargs):
+            nonlocal stopped
+            stopped = False
             result = original(cls, cfg, *args, **kwargs)
             if stopped and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise SystemExit(130)
@@ -88,7 +82,6 @@ def repair() -> None:
         return run
 
     wrap_method(Trainer, "_train_epoch", before_the_first_checkpoint)
-    wrap_method(Trainer, "_train_epoch", in_training)
-    wrap_method(Trainer, "_validate_epoch", in_training)
-    wrap_method(Trainer, "train", remember)
+    wrap_method(Trainer, "_train_epoch", watched)
+    wrap_method(Trainer, "_validate_epoch", watched)
     wrap_recipe_entries(the_whole_sweep, training_only=True)

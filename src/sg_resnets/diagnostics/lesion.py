@@ -167,7 +167,8 @@ def draw_paths(gradients: Sequence[tuple[int, float]]) -> Any:
     paths = [math.comb(count, length) for length in lengths]
     share = [number * norm for number, (_, norm) in zip(paths, gradients, strict=True)]
     total = sum(share) or 1.0
-    most, carrying = lengths[paths.index(max(paths))], lengths[share.index(max(share))]
+    most = " or ".join(str(length) for length, number in zip(lengths, paths, strict=True) if number == max(paths))
+    carrying = lengths[share.index(max(share))]
     title = f"Of {count} branches most paths take {most}; most of the gradient comes through paths of about {carrying}"
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     figure.suptitle(title)

@@ -49,6 +49,14 @@ _SAME_RANGE_METHODS = (
 )
 _AVERAGES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
 _NEVER_NEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid)
+_KEEP_THE_SIGN = (
+    "add",
+    "iadd",
+    "cat",
+    "stack",
+    "mean",
+    "sum",
+)  # of what is never negative they make the same
 
 
 class QuantizedNetwork(fx.GraphModule, HasPredict):
@@ -262,15 +270,15 @@ class _Insertion:
         return node
 
     def _can_be_negative(self, root: fx.Node) -> bool:
-        module = _module(self.network, root)
-        if isinstance(module, _AVERAGES) or (root.op == "call_method" and root.target == "mean"):
-            return self._can_be_negative(self._root(root.args[0]))
-        positive = root.op in ("call_method", "call_function") and getattr(root.target, "__name__", root.target) in (
-            "relu",
-            "sigmoid",
-            "softmax",
-        )
-        return not (isinstance(module, _NEVER_NEGATIVE) or positive)
+        if root.op == "call_module":
+            if isinstance(_module(self.network, root), (*_AVERAGES, Quantizer)):
+                return self._can_be_negative(self._root(root.args[0]))
+            return not isinstance(_module(self.network, root), _NEVER_NEGATIVE)
+        name = getattr(root.target, "__name__", root.target)
+        if root.op not in ("call_function", "call_method") or name not in _KEEP_THE_SIGN:
+            return name not in ("relu", "sigmoid", "softmax")
+        parts = root.args[0] if name in ("cat", "stack") else root.args[: 2 if "add" in str(name) else 1]
+        return any(self._can_be_negative(self._root(part)) for part in parts)  # type: ignore[union-attr]
 
     def _quantised(self, tensor: fx.Node) -> fx.Node:
         """The node that quantises `tensor`, right after it; tensors of one root share their quantiser."""
