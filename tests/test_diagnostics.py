@@ -145,7 +145,7 @@ def test_the_longest_path_is_the_net_without_shortcuts_and_long_paths_carry_less
     y = network.relu(network.bn1(network.conv1(x)))
     for block in network.blocks():
         y = torch.relu(block.residual(y))
-    assert "Of 9 branches most paths take 4;" in draw_paths(paths).get_suptitle()
+    assert "Of 9 branches most paths take 4 or 5;" in draw_paths(paths).get_suptitle()
     (gradient,) = torch.autograd.grad(F.cross_entropy(network.fc(y.mean((2, 3))), labels), x)
     assert paths[-1][1] == pytest.approx(gradient.norm().item(), rel=1e-3)
     with pytest.raises(SgResnetsError, match="one path only"):
