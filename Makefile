@@ -1,4 +1,5 @@
-# make install | demo | notebooks | bench | test | test-all | lock; the README says what each is for.
+# make install | demo | notebooks | bench | test | test-unit | test-all | test-lowest | lint | tables | lock; the README and
+# docs/contributing.md say what each is for.
 PYTHON ?= python3.11
 TORCH ?= lock
 BIN := .venv/bin
@@ -6,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --constraint constraints.txt pyproject.toml
 
-.PHONY: install demo notebooks bench lint test test-all lock clean
+.PHONY: install demo notebooks bench lint tables test test-unit test-all test-lowest lock clean
 
 install: .venv/installed
 dev: .venv/installed-dev
@@ -51,13 +52,35 @@ bench: dev
 	$(BIN)/python benchmarks/$$name.py 2> build/$$name.log; echo '```'; done; } | tee build/RESULTS.md
 	mv build/RESULTS.md benchmarks/RESULTS.md
 
+# The floors of the house are the contracts of import-linter in pyproject.toml.
 lint: dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/tables.py --check
+
+# The parts of README.md and docs/ that are made from recipes/results.csv and the zoo.
+tables: dev
+	$(BIN)/python docs/tables.py
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses=auto
+
+# What trains nothing through SuperGradients: minutes fewer.
+test-unit: lint
+	$(BIN)/python -m pytest --numprocesses=auto --ignore=tests/integration
+
+# The lowest versions that pyproject.toml allows, in an environment of their own.
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/python -m pytest --numprocesses=auto --ignore=tests/integration/test_install.py
+
+.venv-lowest/installed: requirements-lowest.txt requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		data-gradients==0.3.2 super-gradients==3.7.1 --editable .
+	touch $@
 
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=auto -m "slow or not slow"

@@ -1,14 +1,12 @@
 """What the benchmarks share: where they ran, ratios with their spread, and the host's step and epoch times."""
 
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from super_gradients import Trainer, init_trainer
@@ -16,7 +14,8 @@ from super_gradients.common.environment.cfg_utils import load_recipe
 from super_gradients.common.registry.registry import CALLBACKS
 from super_gradients.training.utils.callbacks import Callback
 
-from sg_resnets.precision import mixed_dtype
+from sg_resnets.training.precision import mixed_dtype
+from sg_resnets.utils.hardware import cpu_name
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WARM_UP = 5  # steps that are not counted
@@ -24,12 +23,10 @@ WARM_UP = 5  # steps that are not counted
 
 def place() -> str:
     """The machine, its threads and the number format of mixed precision."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    cpu = names[0].partition(": ")[2] if names else platform.processor()
     gpu = f"{torch.cuda.get_device_name()}, " if DEVICE == "cuda" else ""
     number = str(mixed_dtype(DEVICE) or torch.float32).removeprefix("torch.")
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    return f"{gpu}{cpu}, {cores}, {number}, PyTorch {torch.__version__}"
+    return f"{gpu}{cpu_name()}, {cores}, {number}, PyTorch {torch.__version__}"
 
 
 def ratio(name: str, numerators: list[float], denominators: list[float]) -> str:

@@ -12,8 +12,8 @@ from super_gradients.training import models
 from super_gradients.training.utils import HpmStruct
 from torch import nn
 
-from sg_resnets.distillation.distiller import Distiller
-from sg_resnets.distillation.losses import DistillationLoss
+from sg_resnets.host.distillation import RegisteredDistillationLoss as DistillationLoss
+from sg_resnets.host.distillation import RegisteredDistiller as Distiller
 
 METHODS = {
     "KD": {},

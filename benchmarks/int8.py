@@ -13,12 +13,13 @@ import torch
 from common import ratio
 from super_gradients.training import models
 
-from sg_resnets import onnx_file
-from sg_resnets.onnx_benchmark import BATCHES, latencies, place, saturates
-from sg_resnets.onnx_file import FileInfo
+from sg_resnets.export import onnx as onnx_file
+from sg_resnets.export.benchmark import BATCHES, latencies
+from sg_resnets.export.onnx import FileInfo
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.graph import insert_quantizers
 from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.utils.hardware import has_int8_kernels
 
 NETWORKS = {
     "resnet20_cifar": ({"num_classes": 10, "pretrained_weights": "fashion_mnist"}, (1, 28, 28)),
@@ -44,7 +45,7 @@ def write(name: str, folder: Path) -> list[Path]:
 if __name__ == "__main__":
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     print(place())
-    if saturates():
+    if not has_int8_kernels():
         print("no VNNI or AMX: 8-bit weights run in ONNX Runtime's exact kernels, 7-bit weights in its fast ones")
     for name in NETWORKS:
         with tempfile.TemporaryDirectory() as folder:

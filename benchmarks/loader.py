@@ -73,10 +73,7 @@ if __name__ == "__main__":
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     ours = in_memory("fashion_mnist_mini", crop_padding=PADDING, horizontal_flip=True)
     theirs = ImageByImage(ours.images, ours.labels, ours.mean, ours.std)
-    loaders = [
-        DataLoader(ours, BATCH, shuffle=True, collate_fn=whole_batch),
-        DataLoader(theirs, BATCH, shuffle=True),
-    ]
+    loaders = [DataLoader(ours, BATCH, shuffle=True, collate_fn=whole_batch), DataLoader(theirs, BATCH, shuffle=True)]
     for loader in loaders:
         seconds(loader)
     times = [[seconds(loader) for loader in loaders] for _ in range(rounds)]

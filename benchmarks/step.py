@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sg_resnets.data import in_memory, whole_batch
-from sg_resnets.precision import mixed_dtype
+from sg_resnets.training.precision import mixed_dtype
 
 STEPS, BATCH = 30, 128
 

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sg_resnets.data import in_memory
-from sg_resnets.precision import mixed_dtype
+from sg_resnets.training.precision import mixed_dtype
 
 BATCH = 128
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sg_resnets import cli
 from sg_resnets.data import in_memory
 from sg_resnets.data.fashion_mnist import CLASS_NAMES
-from sg_resnets.zoo import ZOO
+from sg_resnets.models.zoo import ZOO
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_summary_prints_shapes_figures_and_receptive_fields(command):
 @pytest.mark.parametrize("block, depth", [("basic", 8), ("bottleneck", 11), ("res2net", 11), ("sk_bottleneck", 11)])
 def test_the_receptive_field_is_what_a_pixel_of_the_last_map_really_sees(block, depth):
     """Against the gradient of one pixel, with positive weights so that nothing cancels."""
-    from sg_resnets.diagnostics.summary import summarise
-    from sg_resnets.nn import ResNet
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.summary import summarise
 
     splits = {"splits": 4} if block == "res2net" else {}
     config = ZOO["resnet20_cifar"].config.override(block=block, depth=depth, widths=[8, 16, 32], **splits)
@@ -170,14 +170,14 @@ def test_doctor_says_what_there_is_and_fails_where_nothing_can_train(command, mo
     assert code == 0 and out.rstrip().endswith("ready to train")
     for words in (
         "super-gradients     3.7.1",
-        "active     average_best_models",
+        "average_best_models    average_best_models, the default, ends",
         "fashion_mnist_mini  embedded",
         "cuda",
     ):
         assert words in out
     from importlib import metadata
 
-    from sg_resnets import doctor
+    from sg_resnets.host import doctor
 
     def missing(name):
         if name == "super-gradients":
@@ -203,11 +203,11 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
     "args, words",
     [
         (["train", "fashion_mnist_resnet"], ["unknown recipe 'fashion_mnist_resnet'", "fashion_mnist_resnet20"]),
-        (["evaluate", "missing"], ["there is no missing", "give a checkpoint, a run's folder"]),
+        (["evaluate", "missing"], ["no checkpoint at missing", "give a checkpoint, a run's folder"]),
         (["evaluate", "{root}/mine.onnx"], ["mine.onnx is for other programs", "the run or checkpoint"]),
         (["summary", "resnet50d"], ["unknown model 'resnet50d': did you mean resnet50_v1d?"]),
         (["summary", "resnet56"], ["did you mean resnet56_cifar?"]),
-        (["resume", "{run}"], ["is finished (1 epochs of 1)", "epochs=2"]),
+        (["resume", "{run}"], ["has trained for 1 of 1 epochs", "epochs=2"]),
         (["resume", "{run}", "architecture=resnet56_cifar"], ["goes on with its own network"]),
         (["summary", "resnet21_cifar"], ["unknown model 'resnet21_cifar'", "nearest: 20 and 26"]),
         (["summary", "resnet20_cifar", "depth"], ["'depth' is no arch_param: write key=value"]),
@@ -220,10 +220,7 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
         (["evaluate", "{run}/ckpt_none.pth"], ["there is no", "ckpt_none.pth"]),
         (["evaluate", "{root}"], ["no run with ckpt_best.pth", "holds fashion_mnist_mini_resnet20_cifar"]),
         (["resume", "{run}", "epochs=2", "training_hyperparams.optimizer=Muon"], ["goes on with its own optimiser"]),
-        (
-            ["resume", "{run}", "epochs=2", "training_hyperparams=he2015_cifar"],
-            ["a run keeps its groups"],
-        ),
+        (["resume", "{run}", "epochs=2", "training_hyperparams=he2015_cifar"], ["a run keeps its groups"]),
         (["resume", "{run}", "epohcs=3"], ["'epohcs=3' overrides nothing", "did you mean epochs"]),
         (["resume", "{root}"], ["no run with ckpt_latest.pth"]),
         (["predict", "{run}", "none.png"], ["no image at none.png"]),

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from sg_resnets.compat.safe_checkpoints import read_checkpoint
-from sg_resnets.diagnostics import compare
-from sg_resnets.diagnostics.curves import EpochRecord, write_curves
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.runs import compare
+from sg_resnets.runs.checkpoints import read
+from sg_resnets.runs.curves import EpochRecord, write_curves
+from sg_resnets.utils.errors import SgResnetsError
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_p
     assert (
         file.stat().st_mode == (run / "ckpt_best.pth").stat().st_mode
     )  # others may read it where the run is theirs too
-    best = read_checkpoint(run / "ckpt_best.pth")
+    best = read(run / "ckpt_best.pth")
     with safe_open(file, framework="pt") as opened:
         assert all(torch.equal(opened.get_tensor(key), best["ema_net"][key]) for key in best["ema_net"])
     arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}

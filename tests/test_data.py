@@ -17,7 +17,7 @@ from sg_resnets import data
 from sg_resnets.data import InMemoryImages, fashion_mnist, in_memory, whole_batch
 from sg_resnets.data.image_folder import ImageFolderImages, read_rgb
 from sg_resnets.data.in_memory import balanced_first, crop_windows, cut_out
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.utils.errors import SgResnetsError
 
 needs_full = pytest.mark.skipif(
     not (fashion_mnist.SYSTEM_FOLDER / "train-images-idx3-ubyte.gz").exists(),
@@ -350,7 +350,7 @@ def mini_loader(host, workers=0, **options):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_workers_for_data_on_the_gpu_are_one_line(split, host):
-    from sg_resnets.training import check_data
+    from sg_resnets.host.trainer import check_data
 
     loaders = {"train": mini_loader(host), "val": mini_loader(host)}
     loaders[split] = mini_loader(host, workers=2)
@@ -476,7 +476,7 @@ def test_an_image_folder_is_augmented_as_asked_in_training_alone():
 
 
 def test_binary_cross_entropy_asks_one_question_for_each_class():
-    from sg_resnets.losses import BinaryCrossEntropy
+    from sg_resnets.training.losses import BinaryCrossEntropy
 
     logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 2])
     p = torch.sigmoid(logits)

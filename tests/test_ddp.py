@@ -15,18 +15,18 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
-from sg_resnets.compat.ddp_anywhere import show_each_once
-from sg_resnets.compat.safe_checkpoints import read_checkpoint
-from sg_resnets.diagnostics.curves import read_curves
-from sg_resnets.errors import SgResnetsError
-from sg_resnets.runs import evaluate_checkpoint
+from sg_resnets.host.repairs.distributed import show_each_once
+from sg_resnets.runs.checkpoints import read
+from sg_resnets.runs.curves import read_curves
+from sg_resnets.runs.evaluate import evaluate_checkpoint
+from sg_resnets.utils.errors import SgResnetsError
 
 # Fixup has no batch-norm, which would see its own process' images only; in order, and without augmentation, one batch
 # of 64 is two of 32.
 SAME_WORK = [
     "epochs=2", "lr=0.05", "architecture=fixup_resnet56_cifar", "+arch_params.depth=8", "+arch_params.widths=[4,8,16]",
     "training_hyperparams.mixed_precision=False", "dataset_params.train_dataloader_params.shuffle=False",
-    "dataset_params.train_dataset_params.horizontal_flip=False", "training_hyperparams.lr_warmup_steps=0",
+    "dataset_params.train_dataset_params.horizontal_flip=False", "training_hyperparams.lr_warmup_epochs=0",
     "+dataset_params.train_dataset_params.max_samples=256", "+dataset_params.val_dataset_params.max_samples=101",
 ]  # fmt: skip
 COMMAND = ["super_gradients.train_from_recipe", "--config-name=fashion_mnist_mini_resnet20", *SAME_WORK]
@@ -50,7 +50,7 @@ def test_two_processes_learn_what_one_does_with_the_same_batches(launcher, tmp_p
     done, runs = two_processes(tmp_path / "both", launcher)
     assert done.returncode == 0, done.stderr[-3000:]
     (run,) = runs  # written by one of them
-    ours, theirs = (read_checkpoint(folder / "ckpt_latest.pth") for folder in (run, alone))
+    ours, theirs = (read(folder / "ckpt_latest.pth") for folder in (run, alone))
     assert ours["epoch"] == theirs["epoch"] == 2
     for key, value in theirs["net"].items():
         torch.testing.assert_close(ours["net"][key], value, rtol=1e-4, atol=1e-5)
@@ -104,7 +104,7 @@ def test_two_processes_share_an_epoch_of_repeated_augmentation(tmp_path):
 def test_each_job_of_a_sweep_trains_in_two_processes(tmp_path):
     done, runs = two_processes(tmp_path, "recipe", "lr=0.05,0.01", "epochs=1", "-m")
     assert done.returncode == 0, done.stderr[-3000:]
-    recipes = [read_checkpoint(run / "ckpt_latest.pth")["recipe"] for run in runs]
+    recipes = [read(run / "ckpt_latest.pth")["recipe"] for run in runs]
     assert [recipe["training_hyperparams"]["initial_lr"] for recipe in recipes] == [0.05, 0.01]
     assert sorted(path.name for path in tmp_path.glob("*/sweep_*/*/")) == ["0", "1"]
 
@@ -173,7 +173,7 @@ def test_ctrl_c_stops_two_processes_with_a_line(tmp_path):
 
 @pytest.mark.parametrize("number", ["two", 0, 1.5, -2])
 def test_a_wrong_number_of_processes_is_one_line(number, train):
-    with pytest.raises(SgResnetsError, match=rf"^num_gpus={number}: must be a whole number from 1 on, or -1 for all$"):
+    with pytest.raises(SgResnetsError, match=rf"^num_gpus={number}: must be an integer >= 1, or -1 for all$"):
         train("multi_gpu=DDP", f"num_gpus={number}")
 
 

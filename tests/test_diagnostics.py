@@ -8,31 +8,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sg_resnets.diagnostics import experiments
-from sg_resnets.diagnostics.experiments import Budget
+from sg_resnets.course import experiments
+from sg_resnets.course.experiments import Budget
+from sg_resnets.course.setups import COURSE, Setup, Trained, load_images, untrained
 from sg_resnets.diagnostics.gradient_flow import first_to_last, gradient_flow
 from sg_resnets.diagnostics.identity import branch_responses, deepen
 from sg_resnets.diagnostics.landscape import filter_normalised_direction, loss_line, loss_surface, nonconvex_share
 from sg_resnets.diagnostics.lesion import accuracy, draw_paths, lesion, path_gradients, swapped, without
 from sg_resnets.diagnostics.shattered import calibrated, gradient_autocorrelation
-from sg_resnets.diagnostics.worlds import COURSE, Trained, World, fresh, images_of
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.utils.errors import SgResnetsError
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return images_of(COURSE, train=True, count=64)
+    return load_images(COURSE, train=True, count=64)
 
 
 def test_the_course_sees_14_pixels_of_the_same_pictures(batch):
     images, labels = batch
     assert images.shape == (64, 1, 14, 14) and labels.bincount().min() >= 6
-    assert images_of(COURSE)[0].shape == (2000, 1, 14, 14) and images_of(COURSE, train=True)[0].shape[0] == 6000
+    assert load_images(COURSE)[0].shape == (2000, 1, 14, 14) and load_images(COURSE, train=True)[0].shape[0] == 6000
 
 
 def test_the_gradient_of_a_deep_plain_net_explodes_with_batch_norm_and_vanishes_without(batch):
     def ratio(of="output", **arch):
-        return first_to_last(gradient_flow(fresh("resnet56_cifar", **arch), *batch), of)
+        return first_to_last(gradient_flow(untrained("resnet56_cifar", **arch), *batch), of)
 
     plain, residual = ratio(shortcut="none", of="weights"), ratio(of="weights")
     assert plain > 20 * residual and residual < 30
@@ -40,7 +40,7 @@ def test_the_gradient_of_a_deep_plain_net_explodes_with_batch_norm_and_vanishes_
 
 
 def test_gradient_flow_is_autograds_and_changes_nothing(batch):
-    network = fresh("resnet20_cifar")
+    network = untrained("resnet20_cifar")
     before = {key: value.clone() for key, value in network.state_dict().items()}
     flow = gradient_flow(network, *batch)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
@@ -60,32 +60,32 @@ def test_a_linear_map_does_not_shatter_and_a_deep_plain_net_does(batch):
 
     smooth = gradient_autocorrelation(Cube(), images[0], images[1], points=64)
     assert smooth[0] == 1 and smooth[2] > 0.9
-    deep = calibrated(fresh("plain56_cifar"), images)
+    deep = calibrated(untrained("plain56_cifar"), images)
     assert abs(gradient_autocorrelation(deep, images[0], images[1], points=64)[2]) < 0.3
 
 
 def test_calibrated_batch_norm_has_the_statistics_of_the_images(batch):
-    network = calibrated(fresh("resnet20_cifar"), batch[0])
+    network = calibrated(untrained("resnet20_cifar"), batch[0])
     mean = network.conv1(batch[0]).mean((0, 2, 3))
     torch.testing.assert_close(network.bn1.running_mean, mean, rtol=1e-4, atol=1e-5)
     assert not network.training
 
 
 def test_responses_are_those_of_the_branches(batch):
-    network = calibrated(fresh("resnet20_cifar"), batch[0])
+    network = calibrated(untrained("resnet20_cifar"), batch[0])
     responses = branch_responses(network, batch[0])
     x = network.relu(network.bn1(network.conv1(batch[0])))
     branch = network.layer1[0].residual(x)
     assert responses[0].deviation == pytest.approx(branch.std().item(), rel=1e-4)
     assert responses[0].relative == pytest.approx((branch.norm() / x.norm()).item(), rel=1e-4)
-    plain = branch_responses(calibrated(fresh("plain20_cifar"), batch[0]), batch[0])
+    plain = branch_responses(calibrated(untrained("plain20_cifar"), batch[0]), batch[0])
     assert len(plain) == 9 and plain[0].relative == 0 and plain[0].deviation > 0
 
 
 @pytest.mark.parametrize("arch", [{}, {"order": "full_preact"}, {"shortcut": "B", "attention": "se"}])
 def test_a_deeper_net_starts_as_the_shallower_one_and_trains_on(batch, arch):
     """He et al. 2015, section 1, the solution by construction."""
-    network = calibrated(fresh("resnet20_cifar", **arch), batch[0])
+    network = calibrated(untrained("resnet20_cifar", **arch), batch[0])
     deeper = deepen(network, (9, 9, 9))
     assert len(deeper.blocks()) == 27
     torch.testing.assert_close(deeper(batch[0]), network(batch[0]), rtol=1e-6, atol=1e-6)
@@ -96,9 +96,9 @@ def test_a_deeper_net_starts_as_the_shallower_one_and_trains_on(batch, arch):
 
 def test_deepen_says_what_cannot_be(batch):
     for network, depths, words in (
-        (fresh("resnet20_cifar"), (2, 3, 3), "at least as many blocks as .3, 3, 3."),
-        (fresh("plain20_cifar"), (9, 9, 9), "a plain net has no shortcut"),
-        (fresh("resnet20_cifar", order="bn_after_addition"), (9, 9, 9), "does not copy its input"),
+        (untrained("resnet20_cifar"), (2, 3, 3), "at least as many blocks as .3, 3, 3."),
+        (untrained("plain20_cifar"), (9, 9, 9), "a plain net has no shortcut"),
+        (untrained("resnet20_cifar", order="bn_after_addition"), (9, 9, 9), "does not copy its input"),
     ):
         with pytest.raises(SgResnetsError, match=words):
             deepen(network, depths)
@@ -106,7 +106,7 @@ def test_deepen_says_what_cannot_be(batch):
 
 @pytest.mark.parametrize("architecture", ["resnet20_cifar", "plain20_cifar", "preact_resnet20_cifar"])
 def test_a_deleted_block_is_its_shortcut_and_comes_back(batch, architecture):
-    network = calibrated(fresh(architecture), batch[0])
+    network = calibrated(untrained(architecture), batch[0])
     before, x = network(batch[0]), torch.randn(2, 8, 14, 14)
     with without(network, "layer1.1"):
         unchanged = x.clone()
@@ -123,7 +123,7 @@ def test_a_deleted_block_is_its_shortcut_and_comes_back(batch, architecture):
 
 
 def test_lesion_counts_each_block_and_swapping_changes_places(batch):
-    network = calibrated(fresh("resnet20_cifar"), batch[0])
+    network = calibrated(untrained("resnet20_cifar"), batch[0])
     accuracies = lesion(network, *batch)
     assert list(accuracies) == ["none"] + [f"layer{i}.{j}" for i in (1, 2, 3) for j in (0, 1, 2)]
     assert accuracies["none"] == accuracy(network, *batch)
@@ -138,7 +138,7 @@ def test_lesion_counts_each_block_and_swapping_changes_places(batch):
 
 def test_the_longest_path_is_the_net_without_shortcuts_and_long_paths_carry_less(batch):
     images, labels = batch
-    network = calibrated(fresh("resnet20_cifar"), images)
+    network = calibrated(untrained("resnet20_cifar"), images)
     paths = path_gradients(network, images, labels, repeats=2)
     assert [length for length, _ in paths] == list(range(1, 10))
     x = images.clone().requires_grad_()
@@ -149,11 +149,11 @@ def test_the_longest_path_is_the_net_without_shortcuts_and_long_paths_carry_less
     (gradient,) = torch.autograd.grad(F.cross_entropy(network.fc(y.mean((2, 3))), labels), x)
     assert paths[-1][1] == pytest.approx(gradient.norm().item(), rel=1e-3)
     with pytest.raises(SgResnetsError, match="one path only"):
-        path_gradients(fresh("plain20_cifar"), images, labels)
+        path_gradients(untrained("plain20_cifar"), images, labels)
 
 
 def test_directions_have_filters_as_long_as_the_networks(batch):
-    network = fresh("resnet20_cifar")
+    network = untrained("resnet20_cifar")
     direction = filter_normalised_direction(network, torch.Generator().manual_seed(0))
     for name, weight in network.named_parameters():
         if weight.ndim > 1:
@@ -163,7 +163,7 @@ def test_directions_have_filters_as_long_as_the_networks(batch):
 
 
 def test_the_centre_of_the_landscape_is_the_network_which_stays_as_it_is(batch):
-    network = calibrated(fresh("resnet20_cifar"), batch[0])
+    network = calibrated(untrained("resnet20_cifar"), batch[0])
     before = network(batch[0])
     expected = F.cross_entropy(before, batch[1])
     positions, line = loss_line(network, *batch, steps=5)
@@ -201,22 +201,24 @@ def test_a_budget_buys_seeds():
     assert list(Budget(10.0).seeds(3)) == [0, 1, 2]
 
 
-TINY = World(COURSE.recipe, {**COURSE.arch_params, "widths": [4, 4, 8]}, COURSE.dataset, 14, 600, 1)
+TINY = Setup(COURSE.recipe, {**COURSE.arch_params, "widths": [4, 4, 8]}, COURSE.dataset, 14, 600, 1)
 
 
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
 def test_every_experiment_runs_end_to_end_and_says_what_it_showed(name, tmp_path, host, monkeypatch):
-    from sg_resnets.diagnostics.curves import EpochRecord
+    from sg_resnets.runs.curves import EpochRecord
 
     def untrained(jobs, folder):  # the training itself is the host's, and is tested below
-        assert all(job.world is TINY for job in jobs)
+        assert all(job.setup is TINY for job in jobs)
         record = EpochRecord(1, 2.0, 0.3 + 0.1 * len(jobs), 2.0, 0.3, 1.0, 1.0)
-        images, _ = images_of(TINY, train=True, count=100)
-        nets = [calibrated(fresh(job.architecture, job.seed, TINY), images) for job in jobs]
+        images, _ = load_images(TINY, train=True, count=100)
+        nets = [calibrated(untrained(job.architecture, job.seed, TINY), images) for job in jobs]
         return [Trained(network, [record]) for network in nets]
 
     monkeypatch.setattr(experiments, "train_all", untrained)
-    monkeypatch.setattr(experiments, "images_of", lambda world, train=False, count=None: images_of(world, train, 60))
+    monkeypatch.setattr(
+        experiments, "load_images", lambda setup, train=False, count=None: load_images(setup, train, 60)
+    )
     finding = experiments.run_experiment(name, 0.001, tmp_path / name, TINY)
     written = (tmp_path / name / f"{name}.md").read_text()
     assert finding.claim in written and ("supports it" in written) is finding.supports
@@ -229,12 +231,12 @@ def test_the_command_trains_and_prints_the_paragraph(sg_resnets_command, tmp_pat
     """The real thing, once: two processes train with the host's Trainer."""
     code = (
         "from pathlib import Path\n"
-        "from sg_resnets.diagnostics import worlds\n"
-        "world = worlds.World(worlds.COURSE.recipe, {'in_channels': 1}, 'fashion_mnist_mini', 14, 600, 1)\n"
+        "from sg_resnets.course import setups\n"
+        "setup = setups.Setup(setups.COURSE.recipe, {'in_channels': 1}, 'fashion_mnist_mini', 14, 600, 1)\n"
         "small = ('arch_params.widths=[4,4,8]', 'dataset_params.train_dataset_params.max_samples=600')\n"
-        "jobs = [worlds.Job(f'{kind}20_cifar', 3, small, world=world) for kind in ('plain', 'resnet')]\n"
+        "jobs = [setups.Job(f'{kind}20_cifar', 3, small, setup=setup) for kind in ('plain', 'resnet')]\n"
         "if __name__ == '__main__':\n"
-        "    for network, records in worlds.train_all(jobs, Path('runs')):\n"
+        "    for network, records in setups.train_all(jobs, Path('runs')):\n"
         "        print(network.config.shortcut, network.config.widths, len(records), records[0].train_accuracy > 0)\n"
     )
     import subprocess

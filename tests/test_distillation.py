@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sg_resnets.compat.safe_checkpoints import read_checkpoint
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.runs.checkpoints import read
+from sg_resnets.utils.errors import SgResnetsError
 
 RECIPE = "kd_fashion_mnist_mini_resnet56_to_resnet20"
 METHODS = ("kd", "kd_standardized", "dkd", "dist", "fitnet", "at", "rkd")
@@ -31,9 +31,9 @@ def distiller(host):
     """distiller(taps=..., teacher_input=...) -> a student of widths 4, 8, 16 and a teacher of twice as many."""
     from super_gradients.training.utils import HpmStruct
 
-    from sg_resnets.distillation.distiller import Distiller
-    from sg_resnets.nn import ResNet
-    from sg_resnets.zoo import ZOO
+    from sg_resnets.host.distillation import RegisteredDistiller as Distiller
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.zoo import ZOO
 
     def make(**arch_params):
         config = ZOO["resnet20_cifar"].config
@@ -501,7 +501,7 @@ def distil(compose, tmp_path, host, teacher):
 @pytest.mark.parametrize("where", ["meta", "cpu"])
 def test_networks_and_images_meet_on_the_device(distiller, monkeypatch, where):
     """The images of a loader may be on the GPU already, and may not: `meta` stands in for it."""
-    from sg_resnets.distillation import trainer
+    from sg_resnets.host import distillation as trainer
 
     tried: list = []
     monkeypatch.setattr(trainer.device_config, "device", "meta")
@@ -539,26 +539,26 @@ def test_each_method_trains_a_student_that_stands_alone(distil, method, host):
     from super_gradients.training import models
 
     run = distil(f"distillation={method}")
-    best = read_checkpoint(run / "ckpt_best.pth")
+    best = read(run / "ckpt_best.pth")
     student = models.get("resnet20_cifar", arch_params={**SMALL, "widths": [4, 8, 16]})
     student.load_state_dict(best["net"], strict=True)
     assert best["recipe"]["architecture"] == "resnet20_cifar"
     assert best["recipe"]["training_hyperparams"]["loss"] == {"CrossEntropyLoss": {"smooth_eps": 0.0}}
     assert all(value.isfinite().all() for value in best["net"].values())
-    latest = read_checkpoint(run / "ckpt_latest.pth")
+    latest = read(run / "ckpt_latest.pth")
     wants = {"student", "regressors"} if method == "fitnet" else {"student"}
     assert {key.partition(".")[0] for key in latest["net"]} == wants
 
 
 def test_a_run_is_evaluated_as_its_student(distil, run_python, tmp_path):
-    from sg_resnets.runs import evaluate_checkpoint
+    from sg_resnets.runs.evaluate import evaluate_checkpoint
 
     same = "training_hyperparams.mixed_precision=False"  # as `evaluate` does
     run = distil("training_hyperparams.ema=True", "training_hyperparams.average_best_models=True", same)
     rows = {name: dict(evaluate_checkpoint(run / name, [])) for name in ("ckpt_best.pth", "ckpt_latest.pth")}
     for row in rows.values():
         assert row["model"] == "resnet20_cifar" and row["parameters"] == "4,934"
-    assert float(rows["ckpt_best.pth"]["test Accuracy"]) == pytest.approx(read_checkpoint(run / "ckpt_best.pth")["acc"])
+    assert float(rows["ckpt_best.pth"]["test Accuracy"]) == pytest.approx(read(run / "ckpt_best.pth")["acc"])
     done = run_python(
         "-m", "super_gradients.evaluate_checkpoint", "--experiment_name=fashion_mnist_mini_kd",
         f"--ckpt_root_dir={tmp_path}", cwd=tmp_path,
@@ -567,7 +567,7 @@ def test_a_run_is_evaluated_as_its_student(distil, run_python, tmp_path):
 
 
 def test_the_teachers_accuracy_is_measured_once(distil, teacher, capfd):
-    from sg_resnets.runs import evaluate_checkpoint
+    from sg_resnets.runs.evaluate import evaluate_checkpoint
 
     same = "training_hyperparams.mixed_precision=False"  # as `evaluate` does
     run = distil("epochs=2", "dataset_params.val_dataset_params.max_samples=256", same)
@@ -588,7 +588,7 @@ def test_the_teachers_accuracy_is_measured_once(distil, teacher, capfd):
     ],
 )
 def test_a_student_as_good_as_its_teacher_is_told(host, capfd, metric, greater_is_better, student, warns):
-    from sg_resnets.distillation.trainer import TeacherBeside
+    from sg_resnets.host.distillation import TeacherFigures
 
     context = SimpleNamespace(
         metric_to_watch=metric,
@@ -596,7 +596,7 @@ def test_a_student_as_good_as_its_teacher_is_told(host, capfd, metric, greater_i
         training_params=SimpleNamespace(greater_metric_to_watch_is_better=greater_is_better),
         ddp_silent_mode=False,
     )
-    callback = TeacherBeside()
+    callback = TeacherFigures()
     callback.teachers = {"Accuracy": 0.9, "Loss": 0.3}
     for _ in range(2):
         callback.on_validation_loader_end(context)
@@ -605,18 +605,18 @@ def test_a_student_as_good_as_its_teacher_is_told(host, capfd, metric, greater_i
 
 def test_a_resumed_run_ends_as_one_that_was_not(distil, monkeypatch):
     """Student, regressor and optimiser, bit for bit."""
-    from sg_resnets.distillation.trainer import TeacherBeside
+    from sg_resnets.host.distillation import TeacherFigures
 
     settings = ("distillation=fitnet", "epochs=2", "training_hyperparams.ema=True")
-    whole = read_checkpoint(distil(*settings, "experiment_name=whole") / "ckpt_latest.pth")
+    whole = read(distil(*settings, "experiment_name=whole") / "ckpt_latest.pth")
     with monkeypatch.context() as patch:
         stop = lambda self, context: context.update_context(stop_training=True)  # noqa: E731
-        patch.setattr(TeacherBeside, "on_validation_loader_end", stop)
+        patch.setattr(TeacherFigures, "on_validation_loader_end", stop)
         stopped = distil(*settings, "experiment_name=parts")
-    assert read_checkpoint(stopped / "ckpt_latest.pth")["epoch"] == 1
+    assert read(stopped / "ckpt_latest.pth")["epoch"] == 1
     resumed = distil(*settings, "experiment_name=parts", "resume=True")
     assert resumed == stopped
-    parts = read_checkpoint(resumed / "ckpt_latest.pth")
+    parts = read(resumed / "ckpt_latest.pth")
     assert parts["epoch"] == whole["epoch"] == 2
     for net in ("net", "ema_net"):
         assert all(torch.equal(value, parts[net][key]) for key, value in whole[net].items())
@@ -660,11 +660,7 @@ def test_the_hosts_entry_points_take_the_recipe(run_python, teacher, tmp_path):
             "its classifier is new",
         ),
         (
-            [
-                "student_arch_params.num_classes=7",
-                "+smoke=True",
-                "teacher_checkpoint_params.checkpoint_path=null",
-            ],
+            ["student_arch_params.num_classes=7", "+smoke=True", "teacher_checkpoint_params.checkpoint_path=null"],
             "the student: .* 7 classes.*set student_arch_params.num_classes=10",
         ),
         (["student_arch_params.in_channels=3"], "the student: .*set student_arch_params.in_channels=1"),

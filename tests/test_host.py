@@ -82,7 +82,7 @@ def test_a_half_imported_host_is_left_alone(monkeypatch):
     from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 
     from hydra_plugins.sg_resnets_searchpath import SgResnetsSearchPath
-    from sg_resnets import host
+    from sg_resnets.host import activation as host
 
     monkeypatch.setitem(sys.modules, "super_gradients", ModuleType("super_gradients"))  # as in its __init__: no __all__
     monkeypatch.setattr(host, "activate", lambda: pytest.fail("activated in a half-imported host"))
@@ -93,7 +93,7 @@ def test_a_half_imported_host_is_left_alone(monkeypatch):
 
 def test_without_the_startup_file_the_hydra_plugin_activates(run_python, tmp_path):
     code = (
-        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != '_HostFinder']\n"
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != 'HostFinder']\n"
         "import super_gradients\n"
         "print(hasattr(super_gradients, '_sg_resnets_active'))\n"
         "from super_gradients.common.environment.cfg_utils import load_recipe\n"
@@ -107,7 +107,7 @@ def test_without_the_startup_file_the_hydra_plugin_activates(run_python, tmp_pat
 
 def test_a_failure_of_ours_is_said_once_and_leaves_the_hosts_recipes_running(run_python, tmp_path):
     code = (
-        "import sg_resnets.zoo; sg_resnets.zoo.ZOO = None\n"
+        "import sg_resnets.models.zoo; sg_resnets.models.zoo.ZOO = None\n"
         "import super_gradients\n"
         "from super_gradients.training import models\n"
         "from super_gradients.common.environment.cfg_utils import load_recipe\n"
@@ -119,7 +119,9 @@ def test_a_failure_of_ours_is_said_once_and_leaves_the_hosts_recipes_running(run
     assert done.stderr.count("sg-resnets: not active") == 1 and "sg-resnets doctor" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["diagnostics.callbacks", "distillation.losses", "registration", "training"])
+@pytest.mark.parametrize(
+    "module", ["host.callbacks", "distillation.losses", "host.registration", "host.trainer", "runs.build", "models"]
+)
 def test_a_module_of_ours_may_be_the_first_to_import_the_host(run_python, tmp_path, module):
     code = (
         f"import sys, sg_resnets.{module} as ours\n"
@@ -190,25 +192,22 @@ def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
         ([RECIPE, "dataset_params=cifar"], ["unknown dataset_params 'cifar'", "cifar10"]),
         ([RECIPE, "checkpoint_params.checkpoint_path=missing.pth"], ["no checkpoint at missing.pth"]),
         ([RECIPE, "dataset_params.train_dataset_params.cutout=99"], ["cutout=99", "from 0 to 28"]),
-        (
-            ["--config-name=image_folder_resnet18", "arch_params.num_classes=2"],
-            ["train_dataset_params.root=VALUE"],
-        ),
-        ([RECIPE, "epochs=0"], ["epochs=0: must be a whole number from 1 on"]),
-        ([RECIPE, "epochs=abc"], ["epochs=abc: must be a whole number"]),
-        ([RECIPE, "training_hyperparams.initial_lr=-1"], ["lr=-1: must be a number from 0 on"]),
-        ([RECIPE, "ema=maybe"], ["ema=maybe: must be True or False"]),
+        (["--config-name=image_folder_resnet18", "arch_params.num_classes=2"], ["train_dataset_params.root=VALUE"]),
+        ([RECIPE, "epochs=0"], ["epochs=0: must be an integer >= 1"]),
+        ([RECIPE, "epochs=abc"], ["epochs='abc': must be an integer"]),
+        ([RECIPE, "training_hyperparams.initial_lr=-1"], ["lr=-1: must be a number >= 0"]),
+        ([RECIPE, "ema=maybe"], ["ema='maybe': must be True or False"]),
         ([RECIPE, "batch_size=0"], ["batch_size=0: must be"]),
-        ([RECIPE, "training_hyperparams.mixed_precision=off"], ["mixed_precision=off: must be True or False"]),
-        ([RECIPE, "training_hyperparams.channels_last=nope"], ["channels_last=nope: must be True or False"]),
-        ([RECIPE, "dataset_params.train_dataset_params.horizontal_flip=maybe"], ["flip=maybe: must be True or False"]),
+        ([RECIPE, "training_hyperparams.mixed_precision=off"], ["mixed_precision='off': must be True or False"]),
+        ([RECIPE, "training_hyperparams.channels_last=nope"], ["channels_last='nope': must be True or False"]),
         (
-            [RECIPE, "training_hyperparams.batch_accumulate=1.5"],
-            ["batch_accumulate=1.5: must be a whole number from 1"],
+            [RECIPE, "dataset_params.train_dataset_params.horizontal_flip=maybe"],
+            ["flip='maybe': must be True or False"],
         ),
-        ([RECIPE, "+training_hyperparams.clip_grad_norm=big"], ["clip_grad_norm=big: must be a number from 0"]),
-        ([RECIPE, "training_hyperparams.optimizer_params.weight_decay=x"], ["weight_decay=x: must be a number from 0"]),
-        ([RECIPE, "training_hyperparams.criterion_params.smooth_eps=x"], ["smooth_eps=x: must be a number from 0"]),
+        ([RECIPE, "training_hyperparams.batch_accumulate=1.5"], ["batch_accumulate=1.5: must be an integer >= 1"]),
+        ([RECIPE, "+training_hyperparams.clip_grad_norm=big"], ["clip_grad_norm='big': must be a number >= 0"]),
+        ([RECIPE, "training_hyperparams.optimizer_params.weight_decay=x"], ["weight_decay='x': must be a number >= 0"]),
+        ([RECIPE, "training_hyperparams.criterion_params.smooth_eps=x"], ["smooth_eps='x': must be a number >= 0"]),
         ([RECIPE, "training_hyperparams.ema_params.decay=2"], ["ema_params.decay=2: must be a number from 0 to 1"]),
         ([RECIPE, "training_hyperparams.warmup_mode=Foo"], ["unknown warmup_mode 'Foo'", "LinearEpochLRWarmup"]),
         (
@@ -225,7 +224,7 @@ def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
         ),
         ([RECIPE, "batch_size=20000"], ["the training data has 12000 images", "smaller batch_size"]),
         ([RECIPE, "arch_params.num_classes=3"], ["3 classes but the data has 10", "arch_params.num_classes=10"]),
-        ([RECIPE, "arch_params.num_classes=abc"], ["num_classes='abc': must be a whole number"]),
+        ([RECIPE, "arch_params.num_classes=abc"], ["num_classes='abc': must be an integer"]),
         (
             ["--config-name=imagenet_resnet50_v1b_a3", "+debug=smoke", "arch_params.num_classes=10", "batch_size=7"],
             ["mixup and cutmix pair the images of a batch", "batch_size=7 must be even"],
@@ -293,7 +292,7 @@ def test_the_wheel_alone_trains_a_recipe_from_another_folder(wheel, tmp_path, ru
 def test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_good_checkpoint(train, tmp_path):
     """A rate of 1e12 breaks the second step; then weights that break in layer2.0 alone, in the second epoch."""
     with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step \d of epoch 1, first in .*nothing was saved"):
-        train("lr=1e12", "training_hyperparams.lr_warmup_steps=0")
+        train("lr=1e12", "training_hyperparams.lr_warmup_epochs=0")
 
     from super_gradients.common.registry.registry import CALLBACKS
     from super_gradients.training.utils.callbacks import Callback
@@ -315,7 +314,7 @@ def test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_goo
 STEPS = """
 import resource, torch
 from super_gradients import Trainer, init_trainer
-from sg_resnets import training
+from sg_resnets.host import trainer as training
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -7,10 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from sg_resnets.config import ResNetConfig
 from sg_resnets.diagnostics.gradient_flow import block_weights
-from sg_resnets.errors import SgResnetsError
-from sg_resnets.nn import (
+from sg_resnets.models import (
     ResidualBlock,
     ResNet,
     register_attention,
@@ -18,8 +16,10 @@ from sg_resnets.nn import (
     register_shortcut,
     register_stem,
 )
-from sg_resnets.nn.blocks import BLOCKS
-from sg_resnets.zoo import ZOO
+from sg_resnets.models.blocks import BLOCKS
+from sg_resnets.models.config import ResNetConfig
+from sg_resnets.models.zoo import ZOO
+from sg_resnets.utils.errors import SgResnetsError
 
 SMALL = ResNetConfig((1, 1, 1), (4, 8, 16))
 
@@ -204,11 +204,7 @@ def test_the_kernel_of_efficient_channel_attention_grows_with_the_channels():
 
 
 def test_rezero_skipinit_and_fixup_start_each_block_as_its_shortcut_and_learn():
-    for arch in (
-        {"scaling": "rezero"},
-        {"scaling": "skipinit", "norm": "none"},
-        {"scaling": "fixup", "norm": "none"},
-    ):
+    for arch in ({"scaling": "rezero"}, {"scaling": "skipinit", "norm": "none"}, {"scaling": "fixup", "norm": "none"}):
         network = ResNet(replace(SMALL, depths=(2, 2, 2), **arch))
         block, x = network.layer2[1], torch.rand(2, 8, 6, 6)
         assert torch.equal(block(x), x)
@@ -407,17 +403,17 @@ def test_a_user_adds_a_shortcut_an_attention_and_a_stem_and_redefines_them_in_a_
         ({"depth": 21}, "depth 21: a CIFAR net of basic blocks has 6n . 2 layers; nearest: 20 and 26"),
         ({"depth": 21, "block": "bottleneck"}, "nearest: 20 and 29"),
         ({"shorcut": "A"}, "arch_params has no 'shorcut': did you mean shortcut"),
-        ({"drop_path": 1.0}, "drop_path=1.0: must be a number of at least 0 and below 1"),
+        ({"drop_path": 1.0}, "drop_path=1.0: must be a number >= 0 and < 1"),
         ({"drop_path": 0.1, "shortcut": "none"}, "drop_path needs a shortcut"),
         ({"depths": [1, 2]}, "must have one entry for each stage"),
-        ({"widths": [0, 1, 2]}, r"widths\[0\]=0: must be a whole number from 1 on"),
-        ({"widths": 16}, "widths=16: must be a list with a whole number for each stage"),
+        ({"widths": [0, 1, 2]}, r"widths\[0\]=0: must be an integer >= 1"),
+        ({"widths": 16}, "widths=16: must be a list with an integer for each stage"),
         ({"depths": []}, r"depths=\[\]: must be a list"),
-        ({"stem_width": 0}, "stem_width=0: must be a whole number from 1 on"),
-        ({"groups": True}, "groups=True: must be a whole number from 1 on"),
+        ({"stem_width": 0}, "stem_width=0: must be an integer >= 1"),
+        ({"groups": True}, "groups=True: must be an integer >= 1"),
         ({"gate_bias": "x"}, "gate_bias='x': must be a number"),
-        ({"num_classes": 0}, "num_classes=0: must be a whole number from 1 on"),
-        ({"depth": "deep"}, "depth='deep': must be a whole number from 1 on"),
+        ({"num_classes": 0}, "num_classes=0: must be an integer >= 1"),
+        ({"depth": "deep"}, "depth='deep': must be an integer >= 1"),
         ({"stride_in": "5x5"}, "unknown stride_in '5x5': valid: 1x1, 3x3"),
         ({"order": "preact"}, "unknown order 'preact': did you mean full_preact"),
         ({"attention": "cbma"}, "unknown attention 'cbma': did you mean cbam"),
@@ -436,7 +432,7 @@ def test_a_user_adds_a_shortcut_an_attention_and_a_stem_and_redefines_them_in_a_
         ({"splits": 4}, "needs block: res2net"),
         ({"block": "res2net", "dropout": 0.1}, "no dropout and no blur"),
         ({"attention": "cbam", "norm": "none"}, "attention 'cbam' holds batch-norms"),
-        ({"block": "bottleneck", "width_per_group": 1}, "width_per_group=1 leaves no channel of 4 in the bottleneck"),
+        ({"block": "bottleneck", "width_per_group": 1}, "width_per_group=1 leaves no channel of widths=\\(4,"),
         ({"stem": "deep", "stem_width": 1}, "stem 'deep' of 1 channels"),
         ({"block": "sk_basic", "stem_width": 15}, "stem_width=15 must be even"),
         ({"zero_init_residual": "false"}, "zero_init_residual='false': must be True or False"),

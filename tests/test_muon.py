@@ -7,8 +7,8 @@ import torch
 from super_gradients.common.registry.registry import OPTIMIZERS
 from torch import nn
 
-from sg_resnets.errors import SgResnetsError
-from sg_resnets.muon import Muon, orthogonal
+from sg_resnets.training.muon import Muon, orthogonal
+from sg_resnets.utils.errors import SgResnetsError
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 from onnx import numpy_helper
 
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.utils.errors import SgResnetsError
 
 RECIPE = "qat_fashion_mnist_mini_resnet20"
 SMALL = {"in_channels": 1, "num_classes": 10, "depth": 8, "widths": [8, 16, 32]}
@@ -27,8 +27,10 @@ def quantization(host):
     """The package's modules by name."""
     from types import SimpleNamespace
 
-    from sg_resnets import onnx_benchmark, onnx_file
-    from sg_resnets.quantization import calibrate, calibrators, fake_quantize, graph, params, report
+    from sg_resnets.export import benchmark as onnx_benchmark
+    from sg_resnets.export import int8_report as report
+    from sg_resnets.export import onnx as onnx_file
+    from sg_resnets.quantization import calibrate, calibrators, fake_quantize, graph, params
 
     return SimpleNamespace(
         calibrate=calibrate.calibrate,
@@ -222,7 +224,7 @@ def test_a_quantizer_rounds_as_jacob_et_al_2018_equation_1_and_passes_gradients_
 def test_weights_have_a_range_for_each_channel(quantization):
     layer = torch.nn.Conv2d(2, 3, 1, bias=False)
     layer.weight.data = torch.tensor([[0.5, -1.0], [10.0, 3.3], [0.01, 0.003]]).view(3, 2, 1, 1)
-    quantization.fake.quantise_weights(layer, quantization.Params())
+    quantization.fake.quantize_weights(layer, quantization.Params())
     layer.weight_quantizer.amax.copy_(torch.tensor([1.0, 10.0, 0.01]))
     rounded = layer.weight_quantizer(layer.weight).flatten(1).detach().numpy()
     steps = np.array([[1.0], [10.0], [0.01]]) / 127
@@ -243,8 +245,8 @@ def test_weights_have_a_range_for_each_channel(quantization):
 )
 def test_what_is_never_negative_has_all_256_steps(arch, quantization):
     """Sums, means and concatenations of what relu gives, too; and what can be negative has a zero in the middle."""
-    from sg_resnets.nn import ResNet
-    from sg_resnets.zoo import ZOO
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.zoo import ZOO
 
     network, images = ResNet(ZOO["resnet20_cifar"].config.override(depths=(1, 1, 1), **arch)), torch.randn(8, 3, 32, 32)
     network.train()(images)
@@ -387,7 +389,8 @@ def test_a_tensor_of_zeros_stays_zero(quantization):
 
 
 def test_the_picture_of_the_ranges_shows_what_calibration_finds(quantization, trained, test_images):
-    from sg_resnets.diagnostics.ranges import draw_ranges, outputs_of, ranges
+    from sg_resnets.quantization.ranges import draw_ranges, ranges
+    from sg_resnets.utils.hooks import outputs_of
 
     x = outputs_of(trained, "layer1.0", test_images[0][:100])
     assert x.shape == (100, 16, 28, 28) and not trained.layer1[0]._forward_hooks
@@ -483,7 +486,8 @@ def test_seven_bit_weights_need_no_slow_kernels(calibrated, write, test_images):
 def test_slow_kernels_run_only_where_the_fast_ones_overflow(
     overflows, reduced, exact, calibrated, tmp_path, monkeypatch
 ):
-    from sg_resnets import onnx_benchmark, onnx_file
+    from sg_resnets.export import benchmark as onnx_benchmark
+    from sg_resnets.export import onnx as onnx_file
 
     path = tmp_path / "net.onnx"
     onnx_file.write(calibrated(), path, (1, 28, 28), onnx_file.FileInfo(kind="ptq", reduce_range=reduced))
@@ -579,8 +583,8 @@ def test_quantisers_live_on_the_networks_device(quantization, trained, train_bat
 
 
 def test_quantisers_are_made_on_the_networks_device(quantization):
-    from sg_resnets.nn import ResNet
-    from sg_resnets.zoo import ZOO
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.zoo import ZOO
 
     network = ResNet(ZOO["resnet20_cifar"].config).to("meta")
     quantised = quantization.graph.insert_quantizers(network, quantization.Params())
@@ -632,7 +636,7 @@ def quantise(compose, host, float_run, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _short_timings(host, monkeypatch):
-    from sg_resnets import onnx_benchmark
+    from sg_resnets.export import benchmark as onnx_benchmark
 
     monkeypatch.setattr(onnx_benchmark, "ROUND_SECONDS", 0.0)
 
@@ -726,7 +730,7 @@ def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnet
         for name in ("float.onnx", "int8.onnx")
     )
     assert small < large / 2 and rows["int8.onnx"][4]  # of so small a network's file half are names
-    from sg_resnets.onnx_file import read_info
+    from sg_resnets.export.onnx import read_info
 
     info = read_info(tmp_path / "float.onnx")
     assert len(info.classes) == 10 and info.recipe["architecture"] == "resnet20_cifar" and info.mean == [0.286]
@@ -738,7 +742,7 @@ def test_export_takes_quantization_params(float_run, sg_resnets_command, tmp_pat
         "--quantization", "reduce_range=True", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    from sg_resnets.onnx_file import read_info
+    from sg_resnets.export.onnx import read_info
 
     assert read_info(tmp_path / "o.onnx").reduce_range
     for args, words in (
@@ -752,22 +756,21 @@ def test_export_takes_quantization_params(float_run, sg_resnets_command, tmp_pat
 def test_images_of_a_folder_are_calibrated_as_they_are_evaluated(compose, tmp_path, host):
     """Training images, but not cropped and mirrored at random."""
     from sg_resnets.data.image_folder import noise_folder
-    from sg_resnets.quantization.trainer import complete_calibration_data
-    from sg_resnets.runs import loader_of
+    from sg_resnets.runs.build import add_calibration_data, loader_of
 
     root = noise_folder(3)
     recipe = compose(
         "arch_params.num_classes=3", f"dataset_params.train_dataset_params.root={root}",
         "dataset_params.train_dataset_params.size=32", recipe="qat_image_folder", tiny=False,
     )  # fmt: skip
-    complete_calibration_data(recipe)
+    add_calibration_data(recipe)
     calibrated_on, evaluated = (loader_of(recipe, split).dataset for split in ("calib", "val"))
     assert str(calibrated_on.root).endswith("train") and repr(calibrated_on.transform) == repr(evaluated.transform)
     assert torch.equal(calibrated_on[0][0], calibrated_on[0][0])
 
 
 def test_a_killed_fine_tuning_resumed_ends_as_one_that_was_not(quantise, compose, host, tmp_path):
-    from sg_resnets.runs import resume_run
+    from sg_resnets.runs.resume import resume_run
 
     settings = ("epochs=2", "lr=0.01", "quantization_params.sensitivity_images=0", "ema=True")
     _, whole = quantise(*settings, "experiment_name=whole")
@@ -884,11 +887,11 @@ def test_bad_input_is_one_line(quantise, overrides, words, tmp_path):
 
 
 def test_calibration_takes_training_images_as_they_are_evaluated(compose):
-    from sg_resnets.quantization.trainer import complete_calibration_data
+    from sg_resnets.runs.build import add_calibration_data
 
     cfg = compose(recipe=RECIPE)
     cfg.dataset_params.train_dataset_params.crop_padding = 4
-    complete_calibration_data(cfg)
+    add_calibration_data(cfg)
     data = cfg.dataset_params
     assert data.calib_dataset_params == {"train": True, "max_samples": 256, "data_on": "device"}
     loading = data.calib_dataloader_params

@@ -11,9 +11,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from sg_resnets.paths import our_recipes, recipes_path
+from sg_resnets.runs.recipes import NOT_MEASURED, describe_result, our_recipes, read_results
+from sg_resnets.utils.paths import recipes_path
 
-NAMES = [path.stem for path in our_recipes()]
+NAMES = our_recipes()
 ROOT = Path(__file__).parents[1]
 HOSTS = Path(find_spec("super_gradients").origin).parent / "recipes"
 # What a recipe leaves to the user (`???`).
@@ -32,17 +33,45 @@ def test_names_are_unique_against_the_hosts_which_would_silently_win():
 
 
 @pytest.mark.parametrize("path", sorted(recipes_path().rglob("*.yaml")), ids=lambda path: path.stem)
-def test_a_recipe_is_at_most_40_lines_and_starts_with_what_it_is(path):
-    lines = path.read_text().splitlines()
-    assert len(lines) <= 40 and lines[0].startswith("# ")
+def test_a_recipe_is_two_files_deep_at_most_and_starts_with_what_it_is(path):
+    """A recipe stands on base/ and on groups, a group on SuperGradients' defaults alone."""
+    assert path.read_text().startswith("# ")
+    defaults = OmegaConf.load(path).get("defaults") or []
+    options = [
+        entry if isinstance(entry, str) else next(iter(entry.items())) for entry in defaults if entry != "_self_"
+    ]
+    top = path.parent == recipes_path()
+    for option in options:
+        group, name = (None, option.lstrip("/")) if isinstance(option, str) else option
+        if group is None:
+            folder = recipes_path() if top else path.parent
+            of_ours = (folder / f"{name}.yaml").exists()
+            assert not of_ours or path.parent.name == "base", option
+        elif not top:
+            assert path.parent.name == "base"
+    if top:
+        assert defaults[0] == {"base": options[0][1]} and defaults[-1] == "_self_"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_states_its_evidence_and_its_command(name):
+def test_a_recipe_says_its_command_and_results_csv_what_it_reaches(name):
     header = [line for line in (recipes_path() / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert any(f"--config-name={name}" in line for line in header)
-    (reaches,) = [line for line in header if line.startswith("# Reaches:")]
-    assert "not yet measured" in reaches or ("seed" in reaches and "cores" in reaches)
+    rows = [row for row in read_results() if row["recipe"] == name]
+    assert rows
+    for row in rows:
+        assert NOT_MEASURED in describe_result(row) or (
+            float(row["mean"]) and row["seeds"] and "cores" in row["hardware"]
+        )
+        assert all(part.isdigit() for part in row["seeds"].split())
+
+
+def test_results_csv_speaks_of_recipes_that_there_are():
+    assert {row["recipe"] for row in read_results()} == set(NAMES)
+    row = {"metric": "test accuracy", "mean": "0.941", "std": "0.001", "seeds": "0 1 2", "minutes": "13.4"}
+    assert describe_result({**row, "hardware": "2 CPU cores", "note": "with Muon"}) == (
+        "test accuracy 0.941 +- 0.001 (3 seeds, 13.4 min, 2 CPU cores); with Muon"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -203,8 +232,9 @@ def test_a_checkpoint_runs_no_module_unasked(train, host, tmp_path, monkeypatch)
     """A checkpoint is data: the modules that its recipe names are not imported because it names them."""
     import torch
 
-    from sg_resnets.errors import SgResnetsError
-    from sg_resnets.runs import evaluate_checkpoint, predict_images
+    from sg_resnets.runs.evaluate import evaluate_checkpoint
+    from sg_resnets.runs.predict import predict_images
+    from sg_resnets.utils.errors import SgResnetsError
 
     monkeypatch.chdir(tmp_path)
     Path("theirs.py").write_text("raise SystemExit('ran')")

@@ -1,7 +1,6 @@
-"""Each repair of the host, seen by what a user does; each test fails without its repair in `compat.REPAIRS`."""
+"""Each repair of the host, seen by what a user does; each test fails without its repair."""
 
 import functools
-import inspect
 import pickle
 import signal
 import subprocess
@@ -14,21 +13,24 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from sg_resnets import compat
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.host.installed import REPAIRS
+from sg_resnets.utils.errors import SgResnetsError
 
 
-def test_every_file_is_applied_and_says_which_fault(host):
-    files = {path.stem for path in Path(compat.__file__).parent.glob("*.py")}
-    assert files - {"__init__", "patching", "quiet_import"} == set(compat.REPAIRS)
-    for module in compat.repairs():
-        assert compat.active[module.__name__] and module.FAULT and module.__doc__
+def test_every_repair_has_a_name_of_its_own_and_says_which_fault(host):
+    names = [repair.name for repair in REPAIRS]
+    assert len(set(names)) == len(names) and host._sg_resnets_active
+    assert all(repair.fault and repair.changes for repair in REPAIRS)
 
 
-def test_another_version_of_the_host_is_refused_in_one_line(host, monkeypatch):
-    monkeypatch.setattr(host, "__version__", "3.6.0")
-    with pytest.raises(SgResnetsError, match=r"3\.6\.0 is installed but 3\.7\.1 is needed: pip install --no-deps"):
-        compat.apply()
+def test_another_version_of_the_host_is_refused_in_one_line(run_python, tmp_path):
+    code = (
+        "import sys, types; host = types.ModuleType('super_gradients'); host.__version__, host.__all__ = '3.6.0', []\n"
+        "sys.modules['super_gradients'] = host; from sg_resnets.host import activation; activation.activate()"
+    )
+    done = run_python("-c", code, cwd=tmp_path)
+    assert "3.6.0 is installed but 3.7.1 is needed: pip install --no-deps" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_multirun_shortcuts(train, compose):
@@ -175,7 +177,10 @@ def test_safe_checkpoints(train, host, tmp_path):
             load("resnet20_cifar", path, depth=8, widths=[4, 8, 16])
         assert "\n" not in str(error.value)
     assert not Path("/tmp/sg_resnets_was_run").exists()
-    with pytest.raises(SgResnetsError, match="was trained as resnet20_cifar, and this is plain20_cifar"):
+    with pytest.raises(
+        SgResnetsError,
+        match="was trained as resnet20_cifar with shortcut=A, and this is plain20_cifar with shortcut=none",
+    ):
         load("plain20_cifar", good, depth=8, widths=[4, 8, 16])
     arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}
     with pytest.raises(SgResnetsError, match=r"has 10 classes and resnet20_cifar 7: .*checkpoint_num_classes=10"):
@@ -189,7 +194,6 @@ def test_safe_checkpoints(train, host, tmp_path):
     ):
         load("resnet32_cifar", good)
     assert load("resnet20_cifar", good, depth=8, widths=[4, 8, 16])
-    assert "weights_only=True" in inspect.getsource(compat.safe_checkpoints)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
@@ -206,7 +210,7 @@ def test_interrupt_saves(tmp_path, train, run_python):
         assert process.poll() is None, seen
     process.send_signal(signal.SIGINT)
     process.stderr.read()
-    assert process.wait(60) == 0
+    assert process.wait(60) == 130
     (latest,) = tmp_path.glob("*/RUN_*/ckpt_latest.pth")
     state = torch.load(latest, weights_only=True)
     assert state["epoch"] == 0 and state["net"]["bn1.num_batches_tracked"] > 0
@@ -235,7 +239,9 @@ def _pressed(where, after):
 @pytest.mark.parametrize("ema", [False, True])
 def test_interrupt_in_the_first_validation_loses_no_epoch(train, ema):
     _, run = train("epochs=2", f"ema={ema}")
-    _, cut = train("epochs=2", f"ema={ema}", "experiment_name=cut", _pressed("on_validation_batch_end", 1))
+    with pytest.raises(SystemExit, match="130"):
+        train("epochs=2", f"ema={ema}", "experiment_name=cut", _pressed("on_validation_batch_end", 1))
+    (cut,) = (run.parents[1] / "cut").glob("RUN_*")
     assert torch.load(cut / "ckpt_latest.pth")["epoch"] == 1
     _, again = train("epochs=2", f"ema={ema}", "experiment_name=cut", "resume=True")
     assert again == cut
@@ -243,10 +249,12 @@ def test_interrupt_in_the_first_validation_loses_no_epoch(train, ema):
     assert all(torch.equal(expected[key], value) for key, value in found.items())
 
 
-def test_interrupt_in_the_first_epoch_begins_its_schedule_again(train):
+def test_interrupt_in_the_first_epoch_begins_its_schedule_again(train, tmp_path):
     one_cycle = "training_hyperparams.lr_mode={OneCycleLR: {max_lr: 0.1, total_steps: 8, phase: TRAIN_BATCH_STEP}}"
-    settings = ("epochs=2", "training_hyperparams.lr_warmup_steps=0", one_cycle)  # 4 batches an epoch
-    _, run = train(*settings, _pressed("on_train_batch_end", 3))
+    settings = ("epochs=2", "training_hyperparams.lr_warmup_epochs=0", one_cycle)  # 4 batches an epoch
+    with pytest.raises(SystemExit, match="130"):
+        train(*settings, _pressed("on_train_batch_end", 3))
+    (run,) = tmp_path.glob("*/RUN_*")
     assert torch.load(run / "ckpt_latest.pth")["epoch"] == 0
     train(*settings, "resume=True")
     assert torch.load(run / "ckpt_latest.pth")["epoch"] == 2
@@ -273,8 +281,8 @@ def test_interrupt_ends_a_sweep(run_python, tmp_path):
 def test_zero_weight_decay_holds_for_scalars_and_factors_of_a_channel(host):
     from super_gradients.training.utils.optimizer_utils import _get_no_decay_param_ids
 
-    from sg_resnets.nn import ResNet
-    from sg_resnets.zoo import ZOO
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.zoo import ZOO
 
     small = ZOO["resnet20_cifar"].config.override(depth=8)
     for network in (ResNet(small.override(scaling="fixup", norm="none")), ResNet(small.override(scaling="layerscale"))):
@@ -296,7 +304,7 @@ def test_a_disk_that_is_full_is_one_line(train, monkeypatch):
 
 def _update(train, batch, accumulate):
     """What one optimiser step on the same 64 images moves, without augmentation or batch-norm's help."""
-    from sg_resnets.nn import ResNet
+    from sg_resnets.models import ResNet
 
     network, _ = train(
         f"batch_size={batch}",
@@ -335,7 +343,9 @@ def _learning_rates(train, *overrides):
 
 
 def test_lr_schedulers(train):
-    rates = _learning_rates(train, "lr=1.0", "epochs=2", "training_hyperparams.lr_warmup_steps=0")  # 4 batches an epoch
+    rates = _learning_rates(
+        train, "lr=1.0", "epochs=2", "training_hyperparams.lr_warmup_epochs=0"
+    )  # 4 batches an epoch
     steps = np.arange(8)
     assert rates == pytest.approx(0.5 * (1 + np.cos(steps / 9 * np.pi)))
     rates = _learning_rates(train, "lr=1.0", "epochs=3")  # 187 steps of warm-up in the recipe: an epoch's is the most
@@ -345,7 +355,7 @@ def test_lr_schedulers(train):
         "training_hyperparams=he2015_cifar",
         "~training_hyperparams.lr_mode.MultiStepLR",
         "+training_hyperparams.lr_mode.OneCycleLR={max_lr: 1.0, total_steps: 10, phase: TRAIN_BATCH_STEP}",
-        "training_hyperparams.lr_warmup_steps=0",
+        "training_hyperparams.lr_warmup_epochs=0",
         "epochs=2",
     )
     assert rates[0] == pytest.approx(0.04) and rates[2] == pytest.approx(1.0) and rates[2] > rates[-1]
@@ -433,7 +443,7 @@ def test_mixed_precision(train):
     ],
 )
 def test_mixed_precision_is_what_the_hardware_computes_in(monkeypatch, device, has, forced, dtype):
-    from sg_resnets.precision import mixed_dtype
+    from sg_resnets.training.precision import mixed_dtype
 
     for feature in ("amx_tile", "avx512_bf16"):
         monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda feature=feature: feature in has)

@@ -13,10 +13,10 @@ import torchvision
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
-from sg_resnets import weights
 from sg_resnets.data import in_memory as data_of
-from sg_resnets.errors import SgResnetsError
-from sg_resnets.zoo import ZOO
+from sg_resnets.models import pretrained as weights
+from sg_resnets.models.zoo import ZOO
+from sg_resnets.utils.errors import SgResnetsError
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_recipe_starts_from_pretrained_weights(resnet18, train):
         "checkpoint_params.pretrained_weights=imagenet",
         "lr=0.0",
         "+training_hyperparams.max_train_batches=1",
-        "training_hyperparams.lr_warmup_steps=0",
+        "training_hyperparams.lr_warmup_epochs=0",
     )
     assert torch.equal(network.layer1[0].conv1.weight, resnet18.layer1[0].conv1.weight)
     assert network.conv1.in_channels == 1 and network.fc.out_features == 10 and (run / "ckpt_best.pth").is_file()
@@ -206,8 +206,8 @@ SHIPPED = sorted(weights.pretrained_path().glob("*.safetensors"))
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_checkpoint_is_what_its_card_says(path, get):
-    from sg_resnets import safetensors_file
     from sg_resnets.diagnostics.lesion import accuracy
+    from sg_resnets.utils import safetensors as safetensors_file
 
     name, kind, _ = path.name.split(".")
     card = path.with_suffix(".md").read_text()

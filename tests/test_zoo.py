@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sg_resnets.nn import ResNet
-from sg_resnets.weights import from_timm
-from sg_resnets.zoo import ZOO
+from sg_resnets.models import ResNet
+from sg_resnets.models.pretrained import from_timm
+from sg_resnets.models.zoo import ZOO
 
 REFERENCE = Path(__file__).parent / "reference"
 # What `make test` puts through everything: the smaller nets, and one large one of each kind; `make test-all`, all.
@@ -234,7 +234,7 @@ def test_building_a_model_takes_under_a_second():
 @pytest.mark.parametrize("name", [name for name in ZOO if name not in LARGE])
 def test_every_residual_net_has_a_plain_twin_or_says_why_not(name):
     """`arch_params.shortcut: none`: the same layers, without what was added."""
-    from sg_resnets.errors import SgResnetsError
+    from sg_resnets.utils.errors import SgResnetsError
 
     config = ZOO[name].config
     if config.drop_path or config.scaling != "none":

@@ -1,11 +1,11 @@
 """Residual networks for SuperGradients.
 
-Importing this package repairs the host and registers our models, data sets and callbacks in it, as soon as the host is
-imported: now, if it is imported already. The import itself is light: neither torch nor the host is loaded by it.
+Importing this package repairs SuperGradients and registers our models, data sets and callbacks in it, as soon as it is
+imported: now, if it is imported already. The import itself is light: neither torch nor SuperGradients is loaded by it.
 """
 
-from sg_resnets import host
+from sg_resnets.host import activation
 
 __version__ = "0.1.0"
 
-host.watch()
+activation.watch()

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sg_resnets.data import fashion_mnist
 from sg_resnets.data.in_memory import InMemoryImages
-from sg_resnets.errors import SgResnetsError, choices
+from sg_resnets.utils.errors import SgResnetsError, choices
 
 
 def load_cifar(name: str, train: bool = True, root: str = fashion_mnist.DEFAULT_ROOT) -> tuple[Tensor, list, list[str]]:
@@ -53,7 +54,7 @@ IN_MEMORY = {
 
 
 def in_memory(
-    name: str, cls: type[InMemoryImages] = InMemoryImages, synthetic: bool = False, **params
+    name: str, cls: type[InMemoryImages] = InMemoryImages, synthetic: bool = False, **params: Any
 ) -> InMemoryImages:
     """The data set `name` of `IN_MEMORY`; `params` are its source's (`train`, `root`) and those of `InMemoryImages`.
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sg_resnets.data.in_memory import balanced_first
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.utils.errors import SgResnetsError
 
 MINI_FILE = Path(__file__).with_name("fashion_mnist_mini.npz")
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist

@@ -20,7 +20,8 @@ from torchvision.transforms import v2
 
 from sg_resnets.data.in_memory import balanced_first
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
-from sg_resnets.errors import SgResnetsError, whole_number
+from sg_resnets.utils.checks import integer
+from sg_resnets.utils.errors import SgResnetsError
 
 # Over the ImageNet training images; the values used by torchvision and timm.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -64,7 +65,7 @@ class ImageFolderImages(ImageFolder):
         random_erasing: float = 0.0,
         augmented: bool | None = None,
     ):
-        self.size = whole_number("size", size, 1)
+        self.size = integer(1)("size", size)
         if not 0 < crop_ratio <= 1:
             raise SgResnetsError(f"crop_ratio={crop_ratio}: must be above 0 and at most 1")
         self.resize = int(size / crop_ratio)
@@ -74,7 +75,7 @@ class ImageFolderImages(ImageFolder):
             [
                 v2.RandomResizedCrop(size),
                 v2.RandomHorizontalFlip(0.5 if horizontal_flip else 0.0),
-                *_augmentation(augment, size, self.mean),
+                *self.augmentation(augment),
             ]
             if augmented
             else [v2.Resize(self.resize), v2.CenterCrop(size)]
@@ -88,32 +89,29 @@ class ImageFolderImages(ImageFolder):
         except FileNotFoundError as error:
             raise SgResnetsError(f"{folder}: {error}; remove the empty class folder or put images into it") from error
         if max_samples is not None:
-            kept = balanced_first(np.array(self.targets), whole_number("max_samples", max_samples, 1))
+            kept = balanced_first(np.array(self.targets), integer(1)("max_samples", max_samples))
             self.samples = self.imgs = [self.imgs[i] for i in kept]
             self.targets = [label for _, label in self.samples]
+
+    def augmentation(self, name: str | None) -> list[Any]:
+        """Return the transforms that `augment: name` stands for.
+
+        Raises:
+            SgResnetsError: there is none of this name.
+        """
+        if name is None:
+            return []
+        if name == "trivial":
+            return [v2.TrivialAugmentWide()]
+        raise SgResnetsError(f"augment={name}: valid: trivial, or RandAugment such as rand-m7-mstd0.5-inc1")
 
     @property
     def class_names(self) -> list[str]:
         return self.classes
 
     def get_dataset_preprocessing_params(self) -> dict:
-        """For the host's `predict()`: see `preprocessing_params`."""
+        """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
         return preprocessing_params(self.class_names, resize=self.resize, size=self.size, mean=self.mean, std=self.std)
-
-
-def _augmentation(name: str | None, size: int, mean: Sequence[float]) -> list[Any]:
-    if name is None:
-        return []
-    if name == "trivial":
-        return [v2.TrivialAugmentWide()]
-    from super_gradients.training.datasets.auto_augment import rand_augment_transform
-
-    try:
-        if name.startswith("rand-"):
-            return [rand_augment_transform(name, size, list(mean))]
-    except (AssertionError, ValueError):
-        pass
-    raise SgResnetsError(f"augment={name}: valid: trivial, or RandAugment such as rand-m7-mstd0.5-inc1")
 
 
 @functools.cache

@@ -6,6 +6,7 @@ in one tensor, and PyTorch's `__getitems__` protocol normalises, crops, flips an
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
-from sg_resnets.errors import SgResnetsError, whole_number
+from sg_resnets.utils.checks import integer
+from sg_resnets.utils.errors import SgResnetsError
 
 
 class InMemoryImages(Dataset):
@@ -29,7 +31,7 @@ class InMemoryImages(Dataset):
         labels: whole numbers, (N,).
         class_names: the name of label 0, of label 1, ...
         mean, std: one number per channel, of pixels scaled to [0, 1].
-        size: resize to (size, size), bilinear with antialiasing, before everything else; None keeps S.
+        size: all images are resized to (size, size), bilinear with antialiasing, when they are loaded; None keeps S.
         crop_padding: pad by so many pixels on each side, then cut a window of the original size at random (He et al.
             2015, section 4.2: 4). The padding is 0 after normalisation, that is, it has the mean's colour.
         horizontal_flip: mirror half of the images, chosen at random.
@@ -65,19 +67,19 @@ class InMemoryImages(Dataset):
         self.images = images
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
         self.class_names = list(class_names)
-        self.size = images.shape[-1] if size is None else whole_number("size", size, 1)
+        self.size = images.shape[-1] if size is None else integer(1)("size", size)
         self.mean = per_channel("mean", mean, images.shape[1])
         self.std = per_channel("std", std, images.shape[1])
-        self.crop_padding = whole_number("crop_padding", crop_padding, 0, self.size)
+        self.crop_padding = integer(0, self.size)("crop_padding", crop_padding)
         self.horizontal_flip = horizontal_flip
-        self.cutout = whole_number("cutout", cutout, 0, self.size + 1)
+        self.cutout = integer(0, self.size + 1)("cutout", cutout)
         self.seed = seed
         if max_samples is not None or skip_samples:
-            count = len(images) if max_samples is None else whole_number("max_samples", max_samples, 1)
-            kept = balanced_first(
-                self.labels.numpy(), count, whole_number("skip_samples", skip_samples, 0, len(images))
-            )
+            count = len(images) if max_samples is None else integer(1)("max_samples", max_samples)
+            kept = balanced_first(self.labels.numpy(), count, integer(0, len(images))("skip_samples", skip_samples))
             self.images, self.labels = self.images[kept], self.labels[kept]
+        if self.size != self.images.shape[-1]:
+            self.images = resized(self.images, self.size)
         # (x / 255 - mean) / std as one multiplication and one subtraction
         self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
         self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
@@ -101,13 +103,11 @@ class InMemoryImages(Dataset):
         index = torch.as_tensor(indices, dtype=torch.int64)
         generator, index = self._generator(index), index.to(self.images.device)
         images = self.images.index_select(0, index)  # ten times as fast as self.images[index]
-        if self.size != images.shape[-1]:
-            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
         images = images.float().mul_(self._scale).sub_(self._shift)
         return self._augment(images, generator), self.labels[index]
 
     def get_dataset_preprocessing_params(self) -> dict:
-        """For the host's `predict()`: see `preprocessing_params`."""
+        """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
         return preprocessing_params(self.class_names, resize=self.size, size=self.size, mean=self.mean, std=self.std)
 
     def _generator(self, index: Tensor) -> torch.Generator:
@@ -126,6 +126,12 @@ class InMemoryImages(Dataset):
         if self.cutout:
             images = cut_out(images, self.cutout, row=uniform(self.size), column=uniform(self.size))
         return images
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Return uint8 images (N, C, S, S) as (N, C, size, size). On the CPU: CUDA has no antialiased kernel for uint8."""
+    parts = images.cpu().split(4096)  # so that no float copy of all of them is made
+    return torch.cat([F.interpolate(part, size=(size, size), mode="bilinear", antialias=True) for part in parts])
 
 
 def crop_windows(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
@@ -154,6 +160,6 @@ def balanced_first(labels: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
     return np.sort(np.argsort(turn, kind="stable")[skip : skip + count])
 
 
-def whole_batch(batch):
+def whole_batch(batch: Any) -> Any:
     """Collate function: a batch that `__getitems__` finished passes through; a list of samples is stacked as usual."""
     return default_collate(batch) if isinstance(batch, list) else batch

@@ -7,7 +7,7 @@ containers only, so that the checkpoint can be read with `torch.load(weights_onl
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sg_resnets.errors import SgResnetsError
+from sg_resnets.utils.errors import SgResnetsError
 
 
 def preprocessing_params(

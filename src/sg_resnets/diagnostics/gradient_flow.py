@@ -7,14 +7,17 @@ He et al. 2015, section 1; Glorot & Bengio, 'Understanding the difficulty of tra
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.curves import COLOURS
-from sg_resnets.nn import ResNet, named_blocks
+from sg_resnets.models import ResNet, named_blocks
+from sg_resnets.utils.plots import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,12 @@ def first_to_last(flow: Sequence[BlockGradient], of: str = "weights") -> float:
     return first / last if last else float("inf") if first else float("nan")
 
 
-def draw_gradient_flow(flows: Mapping[str, Sequence[BlockGradient]], title: str) -> Any:
-    """A matplotlib figure: gradient norm (log scale) by block, a line for each network; with respect to the weights,
+def draw_gradient_flow(flows: Mapping[str, Sequence[BlockGradient]], title: str) -> "Figure":
+    """Return a figure: gradient norm (log scale) by block, a line for each network; with respect to the weights,
     and to the outputs where it is known. A gradient that has underflowed to 0 ends its line."""
-    from matplotlib.figure import Figure
-
     watched = next(iter(flows.values()))[0].output is not None
     kinds = {"weights": "weights", "output": "outputs"} if watched else {"weights": "weights"}
-    figure = Figure(figsize=(3 + 3.6 * len(kinds), 3.8), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(3 + 3.6 * len(kinds), 3.8, title)
     for axes, (key, words) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds.items(), strict=True):
         for (label, flow), colour in zip(flows.items(), COLOURS * len(flows), strict=False):
             norms = [getattr(block, key) or float("nan") for block in flow]

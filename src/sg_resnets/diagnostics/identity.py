@@ -6,14 +6,17 @@ a shallower one and make its added layers the identity).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.curves import COLOURS
-from sg_resnets.errors import SgResnetsError
-from sg_resnets.nn import ResidualBlock, ResNet, named_blocks
+from sg_resnets.models import ResidualBlock, ResNet, named_blocks
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.plots import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COPIES_ITS_INPUT = ("original", "relu_before_addition", "relu_only_preact", "full_preact")
 
@@ -36,7 +39,7 @@ def branch_responses(network: ResNet, images: Tensor) -> list[BranchResponse]:
     def watch(name: str, block: ResidualBlock) -> Any:
         def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
             if block.downsample is None:
-                x = block._through(block.before_split, inputs[0])
+                x = block.pre_activation(inputs[0])
                 responses.append(BranchResponse(name, block.scale(block.se(block.residual(x))).std().item(), 0.0))
             else:
                 branch, shortcut = inputs[:2]
@@ -81,13 +84,10 @@ def deepen(network: ResNet, depths: Sequence[int]) -> ResNet:
     return deeper.train(network.training)
 
 
-def draw_responses(responses: Mapping[str, Sequence[BranchResponse]], title: str) -> Any:
-    """A matplotlib figure: by block, the deviation of the branch's response (figure 7), and its size over that of what
+def draw_responses(responses: Mapping[str, Sequence[BranchResponse]], title: str) -> "Figure":
+    """Return a figure: by block, the deviation of the branch's response (figure 7), and its size over that of what
     the shortcut carries; a plain net has no shortcut. Untrained networks are dashed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(8, 3.6, title)
     panels = {"deviation": "standard deviation of F(x)", "relative": "|F(x)| over |shortcut(x)|"}
     left, right = figure.subplots(1, 2)
     for axes, (key, words) in zip((left, right), panels.items(), strict=True):

@@ -6,11 +6,16 @@ batch-norm stay where they are.
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sg_resnets.utils.plots import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def filter_normalised_direction(network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
@@ -74,12 +79,9 @@ def nonconvex_share(losses: Tensor, most: float = 10.0) -> float:
     return bends[:, inner < most].float().mean().item()
 
 
-def draw_landscapes(surfaces: Mapping[str, tuple[Tensor, Tensor]], title: str, most: float = 10.0) -> Any:
-    """A matplotlib figure of contour plots side by side, on one scale of the loss (nats) up to `most`."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(surfaces), 3.9), layout="constrained")
-    figure.suptitle(title)
+def draw_landscapes(surfaces: Mapping[str, tuple[Tensor, Tensor]], title: str, most: float = 10.0) -> "Figure":
+    """Return a figure of contour plots side by side, on one scale of the loss (nats) up to `most`."""
+    figure = new_figure(4.2 * len(surfaces), 3.9, title)
     levels = torch.logspace(-1.3, torch.tensor(most).log10().item(), 24).tolist()
     all_axes = figure.subplots(1, len(surfaces), squeeze=False)[0]
     for axes, (label, (positions, losses)) in zip(all_axes, surfaces.items(), strict=True):

@@ -7,16 +7,19 @@ Veit et al., 'Residual Networks Behave Like Ensembles of Relatively Shallow Netw
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.curves import COLOURS
-from sg_resnets.errors import SgResnetsError
-from sg_resnets.nn import ResidualBlock, ResNet, named_blocks
-from sg_resnets.nn.shortcuts import ZeroPad
+from sg_resnets.models import ResidualBlock, ResNet, named_blocks
+from sg_resnets.models.shortcuts import ZeroPad
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.plots import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @torch.no_grad()
@@ -33,7 +36,7 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch: int = 50
 
 def _skip(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
     """What is left of a block without its branch: its shortcut; of a plain one its input, brought into shape."""
-    x = block._through(block.before_split, x)
+    x = block.pre_activation(x)
     if block.downsample is not None:
         kept = block.downsample(x)
         kept = x.clone() if kept is x else kept  # what follows the addition may work in place
@@ -41,7 +44,7 @@ def _skip(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
         kept = x.clone()
     else:
         kept = ZeroPad(output.shape[1] - x.shape[1], math.ceil(x.shape[-1] / output.shape[-1]))(x)
-    return block._through(block.after_addition, kept)
+    return block.relu_after(block.bn_after(kept))
 
 
 @contextlib.contextmanager
@@ -118,8 +121,8 @@ def path_gradients(
     images = images.clone().requires_grad_()
 
     def branch_alone(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
-        x = block._through(block.before_split, x)
-        return block._through(block.after_addition, block.scale(block.se(block.residual(x))))
+        x = block.pre_activation(x)
+        return block.relu_after(block.bn_after(block.scale(block.se(block.residual(x)))))
 
     found = []
     for length in range(1, len(blocks) + 1):
@@ -135,12 +138,10 @@ def path_gradients(
     return found
 
 
-def draw_lesion(results: dict[str, dict[str, float]], title: str) -> Any:
-    """A matplotlib figure: accuracy without each block, a line for each network of three equal stages, dashed with
+def draw_lesion(results: dict[str, dict[str, float]], title: str) -> "Figure":
+    """Return a figure: accuracy without each block, a line for each network of three equal stages, dashed with
     all of its blocks."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    figure = new_figure(6.5, 3.8)
     axes = figure.subplots()
     for (label, accuracies), colour in zip(results.items(), COLOURS, strict=False):
         deleted = [100 * value for name, value in accuracies.items() if name != "none"]
@@ -157,11 +158,9 @@ def draw_lesion(results: dict[str, dict[str, float]], title: str) -> Any:
     return figure
 
 
-def draw_paths(gradients: Sequence[tuple[int, float]]) -> Any:
-    """A matplotlib figure like Veit et al.'s figure 6: how many paths there are of each length, the gradient of one,
+def draw_paths(gradients: Sequence[tuple[int, float]]) -> "Figure":
+    """Return a figure like Veit et al.'s figure 6: how many paths there are of each length, the gradient of one,
     and the product, which is what each length contributes."""
-    from matplotlib.figure import Figure
-
     lengths = [length for length, _ in gradients]
     count = len(lengths)
     paths = [math.comb(count, length) for length in lengths]
@@ -170,8 +169,7 @@ def draw_paths(gradients: Sequence[tuple[int, float]]) -> Any:
     most = " or ".join(str(length) for length, number in zip(lengths, paths, strict=True) if number == max(paths))
     carrying = lengths[share.index(max(share))]
     title = f"Of {count} branches most paths take {most}; most of the gradient comes through paths of about {carrying}"
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(9, 3.2, title)
     for axes, values, label, scale in zip(
         figure.subplots(1, 3),
         ([number / 2**count for number in paths], [norm for _, norm in gradients], [value / total for value in share]),

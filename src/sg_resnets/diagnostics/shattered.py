@@ -6,13 +6,16 @@ of a deep plain net is like white noise, that of a shallow net like brown noise,
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from sg_resnets.diagnostics.curves import COLOURS
-from sg_resnets.nn import ResNet
+from sg_resnets.models import ResNet
+from sg_resnets.utils.plots import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def calibrated(network: ResNet, images: Tensor) -> ResNet:
@@ -43,11 +46,9 @@ def gradient_autocorrelation(network: ResNet, start: Tensor, end: Tensor, points
     return products / products[0]
 
 
-def draw_autocorrelation(curves: Mapping[str, Tensor], title: str) -> Any:
-    """A matplotlib figure: autocorrelation by distance; each curve is (lags,), or (repeats, lags) with its spread."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+def draw_autocorrelation(curves: Mapping[str, Tensor], title: str) -> "Figure":
+    """Return a figure: autocorrelation by distance; each curve is (lags,), or (repeats, lags) with its spread."""
+    figure = new_figure(6.5, 3.8)
     axes = figure.subplots()
     for (label, values), colour in zip(curves.items(), COLOURS * len(curves), strict=False):
         rows = values.reshape(-1, values.shape[-1])

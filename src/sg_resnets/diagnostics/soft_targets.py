@@ -4,10 +4,15 @@ Hinton, Vinyals & Dean, 'Distilling the Knowledge in a Neural Network', 2015, se
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from sg_resnets.utils.plots import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @torch.no_grad()
@@ -19,13 +24,9 @@ def soft_targets(network: nn.Module, images: Tensor, temperature: float) -> Tens
 
 def draw_soft_targets(
     network: nn.Module, images: Tensor, class_names: Sequence[str], temperatures: Sequence[float] = (1.0, 4.0)
-) -> Any:
-    """A matplotlib figure: a row for each image, beside it the probabilities at each temperature."""
-    from matplotlib.figure import Figure
-
-    from sg_resnets.diagnostics.curves import COLOURS
-
-    figure = Figure(figsize=(2 + 3.2 * len(temperatures), 2.2 * len(images) + 0.4), layout="constrained")
+) -> "Figure":
+    """Return a figure: a row for each image, beside it the probabilities at each temperature."""
+    figure = new_figure(2 + 3.2 * len(temperatures), 2.2 * len(images) + 0.4)
     widths = [1] + [1.6] * len(temperatures)
     grid = figure.subplots(len(images), 1 + len(temperatures), squeeze=False, width_ratios=widths)
     probabilities = [soft_targets(network, images, temperature) for temperature in temperatures]

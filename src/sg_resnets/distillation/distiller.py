@@ -1,28 +1,26 @@
-"""A student and its teacher as one network that the host's KDTrainer trains.
+"""A student and its teacher as one network, to be trained as any other.
 
 The teacher is held but is no part of it: not in its parameters, its state dict, its copies (EMA) or what distributed
 training synchronises. It is frozen, and in eval mode always. Features are tapped by module path with forward hooks
 that exist only while the networks run, so networks need no change and no copy has a hook of another.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from super_gradients.common.registry.registry import register_kd_model
-from super_gradients.module_interfaces import SupportsInputShapeCheck
-from super_gradients.training.models import SgModule
-from super_gradients.training.utils import HpmStruct
 from torch import Tensor, nn
 
-from sg_resnets.errors import SgResnetsError, choices, whole_number
+from sg_resnets.models import ResNet
+from sg_resnets.utils.checks import integer
+from sg_resnets.utils.errors import SgResnetsError, choices
+from sg_resnets.utils.hooks import outputs_of
 
 
 class DistillationOutput(NamedTuple):
-    """Logits (N, K) of both, and their features, one tensor for each tap; the host's losses and metrics read the first
-    two by their names."""
+    """Logits (N, K) of both, and their features, one tensor for each tap; SuperGradients' losses and metrics read the
+    first two by their names."""
 
     student_output: Tensor
     teacher_output: Tensor
@@ -30,13 +28,13 @@ class DistillationOutput(NamedTuple):
     teacher_features: Sequence[Tensor] = ()
 
 
-class Teacher:
+class Unregistered:
     """Holds a frozen network so that its holder neither registers nor copies it."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network.eval().requires_grad_(False)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Teacher":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Unregistered":
         return self
 
 
@@ -61,7 +59,7 @@ class InputAdapter(nn.Module):
         super().__init__()
         if (student is None) != (teacher is None):
             raise SgResnetsError("teacher_input needs both student: {mean, std} and teacher: {mean, std}, or neither")
-        self.size = size if size is None else whole_number("teacher_input.size", size, 1)
+        self.size = size if size is None else integer(1)("teacher_input.size", size)
         scale, shift = torch.ones(1), torch.zeros(1)
         if student is not None and teacher is not None:
             mean, std, wanted_mean, wanted_std = (
@@ -93,26 +91,33 @@ def _per_channel(normalisation: Mapping[str, Sequence[float]], key: str) -> Tens
     return values
 
 
-@register_kd_model("distiller")
-class Distiller(SgModule, SupportsInputShapeCheck):
+class Distiller(nn.Module):
     """Runs both networks on a batch, (N, C, H, W), and returns a `DistillationOutput`.
 
     Args:
-        arch_params: `taps`: {student: path or list of paths, teacher: as many, regressor: whether 1x1 convolutions
-            bring the student's features to the teacher's channels}; `teacher_input`: arguments of `InputAdapter`.
-        student: any network of the host.
+        student: any network.
         teacher: any network that takes the same images and has the same classes.
+        taps: {student: path or list of paths, teacher: as many, regressor: whether 1x1 convolutions bring the student's
+            features to the teacher's channels}.
+        teacher_input: arguments of `InputAdapter`.
 
     Raises:
         SgResnetsError: a tap that does not exist, or not as many for the one as for the other.
     """
 
     def __init__(
-        self, arch_params: HpmStruct, student: nn.Module, teacher: nn.Module, run_teacher_on_eval: bool = True
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        taps: Mapping[str, Any] | None = None,
+        teacher_input: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        taps = _plain(getattr(arch_params, "taps", None))
+        taps = taps or {}
         self.student = student
+        for name, network in (("student", student), ("teacher", teacher)):
+            if isinstance(network, ResNet):
+                network.arch_params_key = f"{name}_arch_params"
         self._student_taps = _taps(student, "student", taps.get("student"))
         self._teacher_taps = _taps(teacher, "teacher", taps.get("teacher"))
         if len(self._student_taps) != len(self._teacher_taps):
@@ -121,13 +126,12 @@ class Distiller(SgModule, SupportsInputShapeCheck):
                 f"{len(self._teacher_taps)} of the teacher ({', '.join(self._teacher_taps)}): give as many of each"
             )
         self._wants_regressors = bool(taps.get("regressor"))
-        adapter = _plain(getattr(arch_params, "teacher_input", None))
-        if adapter:
-            if unknown := set(adapter) - {"student", "teacher", "size"}:
+        if teacher_input:
+            if unknown := set(teacher_input) - {"student", "teacher", "size"}:
                 raise SgResnetsError(f"teacher_input has no {', '.join(unknown)}: it takes student, teacher and size")
-            teacher = nn.Sequential(InputAdapter(**adapter), teacher)
+            teacher = nn.Sequential(InputAdapter(**teacher_input), teacher)
             self._teacher_taps = [f"1.{path}" for path in self._teacher_taps]
-        self._teacher = Teacher(teacher)
+        self._teacher = Unregistered(teacher)
         self.regressors = nn.ModuleList()
 
     @property
@@ -139,10 +143,12 @@ class Distiller(SgModule, SupportsInputShapeCheck):
         return super()._apply(fn, recurse)
 
     def forward(self, images: Tensor) -> DistillationOutput:
-        with torch.no_grad(), _collected(self.teacher, self._teacher_taps) as teacher_features:
+        with torch.no_grad(), outputs_of(self.teacher, self._teacher_taps) as of_teacher:
             teacher_output = self.teacher(images)
-        with _collected(self.student, self._student_taps) as student_features:
+        with outputs_of(self.student, self._student_taps) as of_student:
             student_output = self.student(images)
+        student_features = [of_student[path] for path in self._student_taps]
+        teacher_features = [of_teacher[path] for path in self._teacher_taps]
         if self.regressors:
             student_features = [r(f) for r, f in zip(self.regressors, student_features, strict=True)]
         return DistillationOutput(student_output, teacher_output, student_features, teacher_features)
@@ -195,38 +201,26 @@ class Distiller(SgModule, SupportsInputShapeCheck):
             return self.student.load_state_dict(state_dict, *args, **kwargs)
         return super().load_state_dict(state_dict, *args, **kwargs)
 
-    # What the host asks of a network.
+    # What SuperGradients asks of a network.
 
     def validate_input_shape(self, input_shape: Sequence[int]) -> None:
-        """A teacher behind an adapter is tried out in `fit_to` alone."""
-        for whose, network in (("student", self.student), ("teacher", self.teacher)):
-            if isinstance(network, SupportsInputShapeCheck):
-                with arguments_of(whose):
-                    network.validate_input_shape(input_shape)
+        """Refuse batches (N, C, H, W) that one of the networks does not take; a teacher behind an adapter is tried out
+        in `fit_to` alone.
+
+        Raises:
+            SgResnetsError: the data has another number of channels.
+        """
+        for network in (self.student, self.teacher):
+            if isinstance(network, ResNet):
+                network.validate_input_shape(input_shape)
 
     def get_input_channels(self) -> int:
+        """Return the channels of the images that the student takes."""
         return self.student.get_input_channels()  # type: ignore[operator]
 
     def replace_input_channels(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: the student gets its input channels before it is distilled."""
         raise SgResnetsError("give the student its input channels before it is distilled: student_arch_params")
-
-
-@contextmanager
-def arguments_of(whose: str) -> Iterator[None]:
-    """Errors that speak of `arch_params` speak of the student's, or of the teacher's."""
-    try:
-        yield
-    except SgResnetsError as error:
-        raise SgResnetsError(f"the {whose}: {error}".replace(" arch_params.", f" {whose}_arch_params.")) from None
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    """A part of a recipe as a plain dict; nothing is an empty one."""
-    from omegaconf import OmegaConf
-
-    if OmegaConf.is_config(value):
-        value = OmegaConf.to_container(value, resolve=True)
-    return dict(value or {})
 
 
 def _taps(network: nn.Module, whose: str, paths: str | Sequence[str] | None) -> list[str]:
@@ -242,24 +236,3 @@ def _taps(network: nn.Module, whose: str, paths: str | Sequence[str] | None) -> 
 
 def _shape(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
-
-
-@contextmanager
-def _collected(network: nn.Module, paths: Sequence[str]) -> Iterator[list[Tensor]]:
-    """The outputs of the modules at these paths, filled in while the network runs."""
-    features: dict[str, Tensor] = {}
-    listed: list[Tensor] = []
-
-    def keep(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            features[path] = output.clone()  # the next module may write into it, as an in-place relu does
-
-        return hook
-
-    handles = [network.get_submodule(path).register_forward_hook(keep(path)) for path in paths]
-    try:
-        yield listed
-    finally:
-        for handle in handles:
-            handle.remove()
-    listed.extend(features[path] for path in paths)

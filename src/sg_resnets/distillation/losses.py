@@ -10,17 +10,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from super_gradients.common.decorators.factory_decorator import resolve_param
-from super_gradients.common.factories.losses_factory import LossesFactory
 from torch import Tensor, nn
 
 from sg_resnets.distillation.distiller import DistillationOutput
-from sg_resnets.errors import SgResnetsError, is_number
-
-
-def _refuse_temperature(temperature: float) -> None:
-    if not (is_number(temperature) and temperature > 0):
-        raise SgResnetsError(f"temperature={temperature}: must be above 0; 1 leaves the logits as they are, 4 is usual")
+from sg_resnets.utils.checks import NOT_NEGATIVE, POSITIVE, is_number
+from sg_resnets.utils.errors import SgResnetsError
 
 
 def _kl_divergence(student: Tensor, teacher: Tensor) -> Tensor:
@@ -45,7 +39,7 @@ class KD(nn.Module):
 
     def __init__(self, temperature: float = 4.0, standardize: bool = False) -> None:
         super().__init__()
-        _refuse_temperature(temperature)
+        POSITIVE("temperature", temperature)
         self.temperature, self.standardize = temperature, standardize
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
@@ -64,7 +58,7 @@ class DKD(nn.Module):
     """L = T^2 (alpha TCKD + beta NCKD) (Zhao et al., 'Decoupled Knowledge Distillation', 2022, section 3).
 
     TCKD is the divergence of the two binary distributions (target class, all others), NCKD that of the distributions
-    over the other classes alone. Of mixed labels, (N, K), the largest is the target class.
+    over the other classes alone. With mixed labels, (N, K), the target class is the largest.
 
     Raises:
         SgResnetsError: the temperature is not above 0.
@@ -74,7 +68,7 @@ class DKD(nn.Module):
 
     def __init__(self, alpha: float = 1.0, beta: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
-        _refuse_temperature(temperature)
+        POSITIVE("temperature", temperature)
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
@@ -105,7 +99,7 @@ class DIST(nn.Module):
 
     def __init__(self, beta: float = 2.0, gamma: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
-        _refuse_temperature(temperature)
+        POSITIVE("temperature", temperature)
         self.beta, self.gamma, self.temperature = beta, gamma, temperature
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
@@ -148,8 +142,7 @@ class AT(nn.Module):
 
     def __init__(self, p: float = 2.0) -> None:
         super().__init__()
-        if not (is_number(p) and p > 0):
-            raise SgResnetsError(f"AT: p={p}: must be a number above 0, such as 2.0")
+        POSITIVE("AT: p", p)
         self.p = p
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
@@ -212,7 +205,7 @@ class DistillationLoss(nn.Module):
     autocast does outside.
 
     Args:
-        task: any loss of logits and labels, as the host's recipes name one: {CrossEntropyLoss: {smooth_eps: 0.1}}.
+        task: any loss of logits and labels; in a recipe by its name: {CrossEntropyLoss: {smooth_eps: 0.1}}.
         method: one of the six: {KD: {temperature: 4.0}}.
         weight, task_weight: at least 0.
         warmup_epochs: ramp climbs over so many epochs: 1 / n in the first, 1 from the n-th on.
@@ -221,7 +214,6 @@ class DistillationLoss(nn.Module):
         SgResnetsError: the method is none of the six, or a value is wrong.
     """
 
-    @resolve_param("task", LossesFactory())
     def __init__(
         self,
         task: nn.Module,
@@ -232,8 +224,7 @@ class DistillationLoss(nn.Module):
     ) -> None:
         super().__init__()
         for key, value in (("weight", weight), ("task_weight", task_weight), ("warmup_epochs", warmup_epochs)):
-            if not (is_number(value) and value >= 0):
-                raise SgResnetsError(f"distillation.{key}={value}: must be a number, 0 or more")
+            NOT_NEGATIVE(f"distillation.{key}", value)
         self.task, self.method = task, _method(method)
         self.weight, self.task_weight, self.warmup_epochs = weight, task_weight, warmup_epochs
         self.epoch = warmup_epochs  # from 1 on; set as training goes on

@@ -1,20 +1,20 @@
 """Calibration, all of post-training quantisation: a few batches go through the float network, and each quantiser gets
 its range."""
 
+import logging
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 import torch
-from super_gradients.common.abstractions.abstract_logger import get_logger
 from torch import nn
 
-from sg_resnets.errors import SgResnetsError
 from sg_resnets.quantization.calibrators import HistogramCalibrator, MaxCalibrator
 from sg_resnets.quantization.fake_quantize import Quantizer, quantizers
 from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.utils.errors import SgResnetsError
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -22,7 +22,7 @@ def calibrate(network: nn.Module, loader: Iterable[Any], params: QuantizationPar
     """Set `amax` of every quantiser from the weights, and from the first `num_calib_batches` batches of `loader`.
 
     Raises:
-        SgResnetsError: the loader has no batch, or a tensor is infinite or no number.
+        SgResnetsError: the loader has no batch, or a tensor has NaN or infinity.
     """
     device = next(network.parameters()).device
     everything = quantizers(network)
@@ -63,7 +63,7 @@ def _finish(name: str, quantizer: Quantizer) -> None:
     amax = quantizer.calibrator.amax()
     if amax is not None and not amax.isfinite().all():
         raise SgResnetsError(
-            f"calibration met infinite numbers, or none, at {name}: check that the float checkpoint evaluates well"
+            f"calibration saw NaN or infinity at {name}: check that the float checkpoint evaluates well"
         )
     quantizer.amax.copy_(torch.zeros(()) if amax is None else amax)  # a tensor that was 0 throughout
     quantizer.calibrator = None

@@ -98,13 +98,13 @@ class QuantLinear(nn.Linear):
         return nn.functional.linear(x, self.weight_quantizer(self.weight), self.bias)
 
 
-QUANTISED = {nn.Conv2d: QuantConv2d, nn.Linear: QuantLinear}
+QUANTIZED = {nn.Conv2d: QuantConv2d, nn.Linear: QuantLinear}
 
 
-def quantise_weights(layer: Any, params: QuantizationParams) -> None:
+def quantize_weights(layer: Any, params: QuantizationParams) -> None:
     """Turn a convolution or linear layer into its quantised kind, in place: its weights keep their names."""
     channels, most = len(layer.weight) if params.per_channel else None, 63 if params.reduce_range else 127
-    layer.__class__ = QUANTISED[type(layer)]
+    layer.__class__ = QUANTIZED[type(layer)]
     layer.weight_quantizer = Quantizer(-most, most, 0, channels, params.learn_amax)
 
 

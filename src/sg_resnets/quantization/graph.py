@@ -8,27 +8,26 @@ treated alike, also a user's: what counts is which tensor flows where.
 import copy
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from super_gradients.module_interfaces import HasPredict
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import StochasticDepth
 
-from sg_resnets.errors import SgResnetsError, choices
-from sg_resnets.nn.layers import FixupConv2d, ScalarBias
-from sg_resnets.nn.scaling import Scale
+from sg_resnets.models.layers import FixupConv2d, ScalarBias
+from sg_resnets.models.scaling import Scale
 from sg_resnets.quantization.fake_quantize import (
-    QUANTISED,
+    QUANTIZED,
     Quantizer,
     activation_quantizer,
-    quantise_weights,
+    quantize_weights,
     quantizers,
 )
 from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.utils.errors import SgResnetsError, choices
 
 _GONE = (nn.Identity, nn.Dropout, StochasticDepth)  # fine-tuning runs without them
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -49,17 +48,10 @@ _SAME_RANGE_METHODS = (
 )
 _AVERAGES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
 _NEVER_NEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid)
-_KEEP_THE_SIGN = (
-    "add",
-    "iadd",
-    "cat",
-    "stack",
-    "mean",
-    "sum",
-)  # of what is never negative they make the same
+_KEEP_THE_SIGN = ("add", "iadd", "cat", "stack", "mean", "sum")  # of what is never negative they make the same
 
 
-class QuantizedNetwork(fx.GraphModule, HasPredict):
+class QuantizedNetwork(fx.GraphModule):
     """A network with quantisers. Batch-norms that could not be folded keep their statistics."""
 
     @property
@@ -68,7 +60,7 @@ class QuantizedNetwork(fx.GraphModule, HasPredict):
         return self.meta["in_float"]
 
     def set_dataset_processing_params(self, **params: Any) -> None:
-        """The host asks this of what it is to save the data's preprocessing with."""
+        """Keep the data's preprocessing, which SuperGradients hands to a network before it trains it."""
         self.meta["processing"] = params
 
     def get_input_channels(self) -> int:
@@ -88,15 +80,17 @@ class _Tracer(fx.Tracer):
         return isinstance(module, _LEAVES) or super().is_leaf_module(module, path)
 
 
-def insert_quantizers(network: nn.Module, params: QuantizationParams) -> QuantizedNetwork:
+def insert_quantizers(
+    network: nn.Module, params: QuantizationParams, kind: type[QuantizedNetwork] = QuantizedNetwork
+) -> QuantizedNetwork:
     """A copy of `network` in eval mode, folded, with quantisers that have no range yet.
 
     Raises:
         SgResnetsError: a pattern of `skip_modules` that names nothing to skip, or a network that cannot be traced, or
             has nothing to quantise.
     """
-    folded = fold(network)
-    layers = [path for path, module in folded.named_modules() if isinstance(module, tuple(QUANTISED))]
+    folded = fold(network, kind)
+    layers = [path for path, module in folded.named_modules() if isinstance(module, tuple(QUANTIZED))]
     insertion = _Insertion(folded, params)
     insertion.run()
     for pattern in params.skip_modules:
@@ -104,12 +98,12 @@ def insert_quantizers(network: nn.Module, params: QuantizationParams) -> Quantiz
             raise SgResnetsError(
                 f"skip_modules: '{pattern}' names no layer or addition: {choices(pattern, layers, limit=8)}"
             )
-    if not any(isinstance(module, tuple(QUANTISED.values())) for module in folded.modules()):
+    if not any(isinstance(module, tuple(QUANTIZED.values())) for module in folded.modules()):
         raise SgResnetsError("nothing is left to quantise: skip_modules names every layer, or there is none")
     return folded.to(next(network.parameters()).device)
 
 
-def fold(network: nn.Module) -> QuantizedNetwork:
+def fold(network: nn.Module, kind: type[QuantizedNetwork] = QuantizedNetwork) -> QuantizedNetwork:
     """A copy of `network` in eval mode whose batch-norms and branch scales are part of the convolutions before them;
     what does nothing in eval mode is gone. The outputs are the same but for rounding."""
     network = copy.deepcopy(network).eval()
@@ -121,7 +115,7 @@ def fold(network: nn.Module) -> QuantizedNetwork:
             f"{type(network).__name__} cannot be quantised: its forward decides by the values of tensors, or is no "
             f"plain PyTorch ({' '.join(str(error).split())[:200]})"
         ) from error
-    traced = QuantizedNetwork(network, graph, type(network).__name__)
+    traced = kind(network, graph, type(network).__name__)
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in list(graph.nodes):
         module = _module(traced, node)
@@ -207,23 +201,23 @@ class _Insertion:
         additions = [node for node in self.graph.nodes if self._is_addition(node)]
         quantised = {id(_module(self.network, node)): node for node in integer}
         for node in quantised.values():
-            quantise_weights(_module(self.network, node), self.params)
+            quantize_weights(_module(self.network, node), self.params)
         for node in integer:
-            self._quantise_input(node, node.args[0])
+            self._quantize_input(node, node.args[0])
         for node in additions:
             for side in self._sides(node):
-                self._quantise_input(node, side)
+                self._quantize_input(node, side)
         if not self.params.runtime.fused_addition:
             for node in [*integer, *additions]:
                 end = self._activated(node)
-                if type(_module(self.network, node)) is not QUANTISED[nn.Linear] and self._goes_on(end):
-                    self._quantise_output(end)
+                if type(_module(self.network, node)) is not QUANTIZED[nn.Linear] and self._goes_on(end):
+                    self._quantize_output(end)
         self.graph.lint()
         self.network.recompile()
         self.network.meta["in_float"] = list(self._left())
 
     def _is_integer(self, node: fx.Node) -> bool:
-        return type(_module(self.network, node)) in QUANTISED and not self._is_skipped(str(node.target))
+        return type(_module(self.network, node)) in QUANTIZED and not self._is_skipped(str(node.target))
 
     def _is_addition(self, node: fx.Node) -> bool:
         """Of two tensors that the network computes."""
@@ -246,7 +240,7 @@ class _Insertion:
         return sides  # type: ignore[return-value]
 
     def _is_integer_output(self, node: Any) -> bool:
-        return type(_module(self.network, node)) in QUANTISED.values() and len(node.users) == 1
+        return type(_module(self.network, node)) in QUANTIZED.values() and len(node.users) == 1
 
     def _activated(self, node: fx.Node) -> fx.Node:
         """The ReLU that alone takes a node's output, or the node."""
@@ -280,7 +274,7 @@ class _Insertion:
         parts = root.args[0] if name in ("cat", "stack") else root.args[: 2 if "add" in str(name) else 1]
         return any(self._can_be_negative(self._root(part)) for part in parts)  # type: ignore[union-attr]
 
-    def _quantised(self, tensor: fx.Node) -> fx.Node:
+    def _quantized(self, tensor: fx.Node) -> fx.Node:
         """The node that quantises `tensor`, right after it; tensors of one root share their quantiser."""
         if tensor in self.placed:
             return self.placed[tensor]
@@ -292,14 +286,14 @@ class _Insertion:
         with self.graph.inserting_after(tensor):
             self.placed[tensor] = self.graph.call_module(self.of_root[root], (tensor,))
         if tensor is not root and isinstance(_module(self.network, root), _AVERAGES):
-            self._quantise_output(root)  # or the average would leave its kernel in float32
+            self._quantize_output(root)  # or the average would leave its kernel in float32
         return self.placed[tensor]
 
-    def _quantise_input(self, node: fx.Node, tensor: Any) -> None:
-        node.replace_input_with(tensor, self._quantised(tensor))
+    def _quantize_input(self, node: fx.Node, tensor: Any) -> None:
+        node.replace_input_with(tensor, self._quantized(tensor))
 
-    def _quantise_output(self, tensor: fx.Node) -> None:
-        quantised = self._quantised(tensor)
+    def _quantize_output(self, tensor: fx.Node) -> None:
+        quantised = self._quantized(tensor)
         tensor.replace_all_uses_with(quantised, delete_user_cb=lambda user: user is not quantised)
 
     def _path(self, node: fx.Node) -> str:
@@ -310,7 +304,7 @@ class _Insertion:
         """What computes in float32, as 'path: op'."""
         for node in self.graph.nodes:
             module = _module(self.network, node)
-            if isinstance(module, Quantizer | nn.ReLU) or type(module) in QUANTISED.values() or self._same_range(node):
+            if isinstance(module, Quantizer | nn.ReLU) or type(module) in QUANTIZED.values() or self._same_range(node):
                 continue
             if module is not None:
                 if not (isinstance(module, _AVERAGES) and node.args[0] in self.placed.values()):
@@ -322,7 +316,29 @@ class _Insertion:
                     yield f"{self._path(node) or node.name}: {name}"
 
 
-def only(network: nn.Module, wanted: Callable[[str, Quantizer], bool]) -> None:
+def enable_quantizers(network: nn.Module, wanted: Callable[[str, Quantizer], bool]) -> None:
     """Switch on the quantisers that are wanted, by path, and all others off."""
     for name, quantizer in quantizers(network).items():
         quantizer.enabled = wanted(name, quantizer)
+
+
+def is_quantized(weights: Mapping[str, Any]) -> bool:
+    """Whether a state dict is one of a network with quantisers."""
+    return any(key.endswith("weight_quantizer.amax") for key in weights)
+
+
+def rebuild(network: nn.Module, params: QuantizationParams, weights: Mapping[str, Tensor]) -> QuantizedNetwork:
+    """Return the quantised network of a checkpoint, in eval mode: `network`, built from the same recipe, with
+    quantisers, and the weights and ranges loaded strictly.
+
+    Raises:
+        SgResnetsError: the weights are those of other quantisers.
+    """
+    quantized = insert_quantizers(network, params)
+    try:
+        quantized.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise SgResnetsError(
+            f"the checkpoint's quantisers are not those of its recipe ({str(error).splitlines()[-1].strip()[:200]})"
+        ) from None
+    return quantized.eval()

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sg_resnets.errors import SgResnetsError, choices, is_number, whole_number
+from sg_resnets.utils.checks import BOOLEAN, integer, number
+from sg_resnets.utils.errors import SgResnetsError, choices
 
 CALIBRATORS = ("max", "histogram")
 HISTOGRAM_METHODS = ("percentile", "mse", "entropy")
@@ -34,6 +35,13 @@ TARGETS = {
     "onnxruntime": Target(unsigned=True, fused_addition=False, integer_bias=True),
     "openvino": Target(unsigned=True, fused_addition=True, integer_bias=True),
     "tensorrt": Target(unsigned=False, fused_addition=True, integer_bias=False),
+}
+
+
+_CHECKS = {
+    **dict.fromkeys(("ptq_only", "per_channel", "learn_amax", "verbose", "reduce_range"), BOOLEAN),
+    "percentile": number("a number > 0 and <= 100", lambda value: 0 < value <= 100),
+    "sensitivity_images": integer(0),
 }
 
 
@@ -82,20 +90,15 @@ class QuantizationParams:
             value = getattr(self, name)
             if value not in valid:
                 raise SgResnetsError(f"quantization_params: unknown {name} '{value}': {choices(str(value), valid)}")
-        for name in ("ptq_only", "per_channel", "learn_amax", "verbose", "reduce_range"):
-            if not isinstance(getattr(self, name), bool):
-                raise SgResnetsError(f"quantization_params: {name}={getattr(self, name)}: must be True or False")
+        for name, check in _CHECKS.items():
+            check(f"quantization_params: {name}", getattr(self, name))
+        if self.num_calib_batches is not None:
+            integer(1)("quantization_params: num_calib_batches", self.num_calib_batches)
         if self.calibrator_w == "histogram" and self.per_channel:
             raise SgResnetsError(
                 "quantization_params: calibrator_w=histogram has too few weights in a channel for a histogram: set "
                 "calibrator_w=max, or per_channel=False"
             )
-        if not is_number(self.percentile) or not 0 < self.percentile <= 100:
-            raise SgResnetsError(f"quantization_params: percentile={self.percentile}: must be above 0 and at most 100")
-        for name, least in (("num_calib_batches", 1), ("sensitivity_images", 0)):
-            value = getattr(self, name)
-            if not (name == "num_calib_batches" and value is None):
-                whole_number(f"quantization_params: {name}", value, least)
 
     @property
     def runtime(self) -> Target:

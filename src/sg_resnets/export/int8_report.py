@@ -1,0 +1,150 @@
+"""What quantisation cost and gained, at the end of a run: on the screen, as `report.json` and as `report.png`."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sg_resnets.export import benchmark
+from sg_resnets.export.benchmark import BATCHES, Measured
+from sg_resnets.export.onnx import FileInfo
+from sg_resnets.quantization.fake_quantize import QuantConv2d, QuantLinear
+from sg_resnets.quantization.graph import QuantizedNetwork, enable_quantizers
+from sg_resnets.utils.files import write_bytes
+from sg_resnets.utils.plots import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 5  # layers in the table; the file has all
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What it costs to quantise one layer, its weights and its input (for all that read it), and nothing else.
+
+    Attributes:
+        changed: share of the images, in 0..1, that get another class.
+        noise: power of the logits' error over the logits' power, in dB.
+    """
+
+    layer: str
+    changed: float
+    noise: float
+
+
+@torch.no_grad()
+def sensitivity(network: QuantizedNetwork, images: Tensor) -> list[Sensitivity]:
+    """Each layer's, the costliest first; `network` is calibrated, and is left with all quantisers on."""
+    inputs = {
+        str(node.target): str(node.args[0].target)
+        for node in network.graph.nodes
+        if node.op == "call_module" and isinstance(network.get_submodule(node.target), QuantConv2d | QuantLinear)
+    }
+    was_training = network.training
+    network.eval()
+    enable_quantizers(network, lambda name, quantizer: False)
+    reference = network(images)
+    found = []
+    for layer, before in inputs.items():
+        mine = (f"{layer}.weight_quantizer", before)
+        enable_quantizers(network, lambda name, quantizer, mine=mine: name in mine)  # type: ignore[misc]
+        logits = network(images)
+        power, noise = reference.square().mean().item(), (logits - reference).square().mean().item()
+        changed = (logits.argmax(1) != reference.argmax(1)).float().mean().item()
+        found.append(Sensitivity(layer, changed, 10 * math.log10(max(noise, 1e-30) / max(power, 1e-30))))
+    enable_quantizers(network, lambda name, quantizer: True)
+    network.train(was_training)
+    return sorted(found, key=lambda one: -one.noise)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Files, fp32 first; `in_torch`: accuracy of each in PyTorch, in 0..1, by kind; `agreement`: share of the test
+    images for which ONNX Runtime and PyTorch name the same class, by kind."""
+
+    model: str
+    target: str
+    files: Sequence[Measured]
+    in_torch: Mapping[str, float]
+    agreement: Mapping[str, float]
+    in_float: Sequence[str]
+    infos: Sequence[FileInfo]
+    sensitivities: Sequence[Sensitivity]
+
+    def lines(self) -> Iterator[str]:
+        yield f"INT8 for {self.target}: {self.model}"
+        yield from benchmark.table(self.files)
+        yield ""
+        for kind, accuracy in self.in_torch.items():
+            yield (
+                f"{kind:<5} in PyTorch {accuracy:.4f}; ONNX Runtime names the same class for "
+                f"{self.agreement[kind]:.2%} of the test images"
+            )
+        kinds = sorted({name.rpartition(": ")[2] for name in self.in_float})
+        yield f"left in float32: {len(self.in_float)} operations" + (f" ({', '.join(kinds)})" if kinds else "")
+        if self.sensitivities:
+            yield "costliest layers, each quantised alone (noise of the logits; images that change their class):"
+            for one in self.sensitivities[:SHOWN]:
+                yield f"  {one.layer:<32} {one.noise:>6.1f} dB {one.changed:>7.2%}"
+        yield f"measured on {benchmark.describe_machine()}"
+        if self.target != "onnxruntime":
+            yield f"the times are ONNX Runtime's on this CPU, whatever {self.target} makes of the files"
+        yield from benchmark.warnings(self.infos)
+
+    def save(self, folder: Path) -> None:
+        """Write `report.json` and `report.png`."""
+        files = [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "bytes": row.size,
+                "size_over_fp32": row.size / self.files[0].size,
+                "accuracy": row.accuracy,
+                "accuracy_in_pytorch": self.in_torch.get(row.kind),
+                "agreement": self.agreement.get(row.kind),
+                "milliseconds": {batch: row.median(batch) for batch in BATCHES},
+                "times_as_fast_as_fp32": {
+                    batch: dict(zip(("low", "median", "high"), row.speed_up(self.files[0], batch), strict=True))
+                    for batch in BATCHES
+                },
+            }
+            for row in self.files
+        ]
+        contents: dict[str, Any] = {
+            "model": self.model,
+            "target": self.target,
+            "measured_on": benchmark.describe_machine(),
+            "files": files,
+            "in_float": list(self.in_float),
+            "sensitivity": [vars(one) for one in self.sensitivities],
+        }
+        write_bytes(folder / "report.json", json.dumps(contents, indent=1).encode())
+        save_figure(self.draw(), folder / "report.png")
+
+    def draw(self) -> "Figure":
+        """Return a figure of accuracy, size and time."""
+        first, last = self.files[0], self.files[-1]
+        title = (
+            f"{self.model}, INT8: {100 * ((last.accuracy or 0) - (first.accuracy or 0)):+.2f} points, "
+            f"{last.size / first.size:.2f} of the size"
+        )
+        if self.target == "onnxruntime":
+            title += f", {last.speed_up(first, BATCHES[-1])[1]:.2f} times as fast"
+        return benchmark.draw(self.files, title)
+
+
+def torch_predictor(network: nn.Module) -> benchmark.Predict:
+    """Runs a network as the files are run."""
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def predict(images: Any) -> Any:
+        return network(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+    return predict

@@ -1,0 +1,45 @@
+"""The recipe that is being trained now: what a run remembers, and what it leaves for the command that started it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass
+class CurrentRun:
+    """One call of `train_from_config`, or of its siblings.
+
+    Attributes:
+        composed: the recipe with its interpolations, so that what is overridden later reaches what is derived from it.
+        recipe: the same, resolved, as plain containers.
+        interrupted: whether Ctrl-C was pressed: SuperGradients ends the training, and goes on.
+        objective: the best value of the watched metric, for whom it may concern: Hydra's optimising sweepers.
+    """
+
+    composed: DictConfig
+    recipe: dict[str, Any]
+    interrupted: bool = False
+    objective: float | None = None
+
+
+_current: ContextVar[CurrentRun | None] = ContextVar("current_run", default=None)
+
+
+def current_run() -> CurrentRun | None:
+    """Return the run that goes on; None where a network is trained without a recipe."""
+    return _current.get()
+
+
+@contextmanager
+def running(recipe: DictConfig) -> Iterator[CurrentRun]:
+    """While open, `recipe` is the one that is trained."""
+    plain: Any = OmegaConf.to_container(recipe, resolve=True)
+    token = _current.set(CurrentRun(recipe.copy(), plain))
+    try:
+        yield _current.get()  # type: ignore[misc]
+    finally:
+        _current.reset(token)

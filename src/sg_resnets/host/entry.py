@@ -1,0 +1,260 @@
+"""What happens to a recipe before it is trained, evaluated or quantised, in order: `run`, the one function around
+`train_from_config`, `evaluate_from_config` and `quantize_from_config`."""
+
+import copy
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.errors import CompactHydraException
+from jsonschema import ValidationError
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from super_gradients.common.environment import omegaconf_utils
+from super_gradients.common.environment.checkpoints_dir_utils import get_checkpoints_dir_path
+from super_gradients.common.environment.ddp_utils import is_distributed
+from super_gradients.common.environment.omegaconf_utils import RecipeShortcutsCallback
+from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
+from super_gradients.training.kd_trainer.kd_trainer import KDTrainer
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils.utils import random_seed
+
+from sg_resnets.distillation.student import is_distillation
+from sg_resnets.host import int8
+from sg_resnets.host.current_run import CurrentRun, running
+from sg_resnets.host.patching import HOST, Patch, Put, Repair
+from sg_resnets.host.recipe_checks import check_recipe
+from sg_resnets.host.repairs.distributed import in_sweep
+from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
+from sg_resnets.utils.errors import SgResnetsError, one_line
+from sg_resnets.utils.files import make_folder
+from sg_resnets.utils.paths import PACKAGE
+from sg_resnets.utils.plugins import import_plugins
+
+INTERRUPTED = 130  # the shells' exit code for a command that Ctrl-C has ended
+_objective: ContextVar[float | None] = ContextVar("objective", default=None)  # of the job that has just ended
+
+
+def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run a recipe by the entry point that it is for."""
+    with one_line_errors(), launcher_ends_its_job():
+        refuse_wrong_recipe(cls, cfg)
+        start = right_entry(original, cls, cfg)
+        if start is not None:
+            return start(cfg)
+        recipe = OmegaConf.create(copy.deepcopy(cfg))
+        with open_dict(recipe):
+            name_experiment(recipe)
+            apply_shortcuts(recipe)
+            check_recipe(recipe)
+            import_plugins(recipe.get("plugins") or ())
+            make_paths_absolute(recipe)
+        with running(recipe) as current:
+            if original.__name__ == "quantize_from_config":
+                int8.complete(recipe)
+            if original.__name__ != "evaluate_from_config":
+                seed_network(recipe)
+            result = original(cls, recipe, *args, **kwargs)
+        leave(current)
+        return result
+
+
+class RecipeError(SgResnetsError, CompactHydraException):
+    """What Hydra shows as one line; it is of the type, too, that SuperGradients' callers catch."""
+
+    @classmethod
+    def of(cls, error: Exception, text: str) -> "RecipeError":
+        """Return the error with this text, as one that `except type(error)` catches."""
+        bases = (cls,) if isinstance(error, cls | SgResnetsError) else (cls, type(error))
+        methods = {"__init__": Exception.__init__, "__str__": lambda self: self.args[0]}
+        return type(cls.__name__, bases, methods)(one_line(text))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a mistake in a recipe into a line; an error of the user's own code keeps its traceback. In a sweep each
+    failure is said when it happens: Hydra says the first one alone, at the end."""
+    try:
+        try:
+            yield
+        except RecipeError:
+            raise
+        except OmegaConfBaseException as error:
+            missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+            text = f"{missing[1]} is missing: add {missing[1]}=VALUE" if missing else str(error)
+            raise RecipeError(one_line(text)) from None  # Hydra would print such a cause once more
+        except (ValueError, ValidationError, UnknownTypeException) as error:
+            if not isinstance(error, SgResnetsError) and is_from_elsewhere(error):
+                raise
+            text = str(error)
+            if "Original Traceback" in text:  # from a worker of the loader
+                text = text.rpartition("SgResnetsError: ")[2]
+            raise RecipeError.of(error, text) from error
+    except Exception as error:
+        if in_sweep():
+            print(f"job {HydraConfig.get().job.num} failed: {one_line(error)}", file=sys.stderr, flush=True)
+        raise
+
+
+_LIBRARIES = tuple(str(Path(path).resolve()) for path in {sysconfig.get_path(key) for key in ("purelib", "stdlib")})
+
+
+def is_from_elsewhere(error: BaseException) -> bool:
+    """Whether an error went through the user's own code, or through anyone's once training had begun: no mistake in the
+    recipe then, and where it came from is what one needs to know."""
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if not _is_of_a_library(frame.filename)]
+    in_training = any(frame.name == "_train_epoch" for frame in frames)
+    return bool(users) or (in_training and HOST not in Path(frames[-1].filename).parts)
+
+
+def _is_of_a_library(file: str) -> bool:
+    return file.startswith("<") or str(Path(file).resolve()).startswith((*_LIBRARIES, str(PACKAGE.resolve())))
+
+
+@contextmanager
+def launcher_ends_its_job() -> Iterator[None]:
+    """The process that has started others leaves with SystemExit: in a sweep that ends its job, not the sweep, and a
+    failure is one as any other job's."""
+    try:
+        yield
+    except SystemExit as end:
+        if not in_sweep() or end.code == INTERRUPTED:
+            raise
+        if end.code:
+            raise RecipeError(str(end.code)) from None
+
+
+def refuse_wrong_recipe(cls: type[Trainer], cfg: Any) -> None:
+    """Refuse no recipe, and for the distillation's entry point one without a teacher.
+
+    Raises:
+        RecipeError: it is such a one.
+    """
+    if not cfg:
+        raise RecipeError("no recipe is given: add --config-name=NAME; `sg-resnets recipes` lists ours")
+    if cls is KDTrainer and not is_distillation(cfg):
+        raise RecipeError("this recipe has no teacher: run it with python -m super_gradients.train_from_recipe")
+
+
+def right_entry(original: Callable[..., Any], cls: type[Trainer], cfg: Any) -> Callable[[Any], Any] | None:
+    """Return the entry point that a recipe is for, where it was given to another one that trains."""
+    if original.__name__ == "train_from_config" and cls is Trainer and is_quantization(cfg):
+        return Trainer.quantize_from_config
+    if original.__name__ == "train_from_config" and cls is Trainer and is_distillation(cfg):
+        return KDTrainer.train_from_config
+    return None
+
+
+def name_experiment(recipe: Any) -> None:
+    """Take `experiment_name=2024_01` as it was typed, for YAML a number; make the output folder.
+
+    Raises:
+        SgResnetsError: the name is no text, or the folder cannot be made.
+    """
+    name = OmegaConf.select(recipe, "experiment_name", throw_on_missing=True)
+    if name is not None:
+        recipe.experiment_name = typed_name(name)
+    if recipe.get("ckpt_root_dir"):
+        make_folder(recipe.ckpt_root_dir, "ckpt_root_dir")
+
+
+def typed_name(name: Any) -> str:
+    """Return an experiment's name as text; of a number, as it was typed.
+
+    Raises:
+        SgResnetsError: it is a number in a YAML file.
+    """
+    if isinstance(name, str):
+        return name
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    typed = [override.partition("=")[2] for override in overrides if override.startswith("experiment_name=")]
+    if not typed:
+        raise SgResnetsError(f"experiment_name={name}: must be text: put it in quotes, experiment_name: '{name}'")
+    return typed[-1]
+
+
+def resolve_experiment_folder(ckpt_root_dir: str | None, experiment_name: Any) -> str:
+    """Return Hydra's output folder.
+
+    Raises:
+        SgResnetsError: it cannot be made.
+    """
+    if ckpt_root_dir:
+        make_folder(ckpt_root_dir, "ckpt_root_dir")
+    return get_checkpoints_dir_path(ckpt_root_dir=ckpt_root_dir, experiment_name=typed_name(experiment_name))
+
+
+def apply_shortcuts(recipe: Any) -> None:
+    """Apply `lr=`, `epochs=`, ...: SuperGradients does so for single runs alone; the second time it changes nothing."""
+    if all(name in recipe for name in SHORTCUTS):
+        RecipeShortcutsCallback().on_run_start(recipe)
+
+
+def leave_validation_workers(
+    original: Callable[..., None], self: RecipeShortcutsCallback, config: DictConfig, **kwargs: Any
+) -> None:
+    """Apply the shortcuts; without `num_workers=` the validation loader keeps its own number."""
+    loader = config.dataset_params.val_dataloader_params
+    asked, workers = config.num_workers, loader.get("num_workers")
+    original(self, config, **kwargs)
+    if asked is None and workers is not None and workers != config.num_workers:
+        loader.num_workers, config.num_workers = workers, None
+
+
+def make_paths_absolute(recipe: Any) -> None:
+    """Write down where files are, so that a run can be resumed from another folder."""
+    keys = [f"{who}checkpoint_params.checkpoint_path" for who in ("", "student_", "teacher_")]
+    keys += [f"dataset_params.{split}_dataset_params.root" for split in ("train", "val")]
+    for key in keys:
+        value = OmegaConf.select(recipe, key, throw_on_missing=False)
+        if isinstance(value, str) and (path := Path(value).expanduser()).exists() and not path.is_absolute():
+            OmegaConf.update(recipe, key, str(path.absolute()))
+
+
+def seed_network(recipe: Any) -> None:
+    """Seed before the network is built, the same in all processes: a distributed run starts from one network."""
+    random_seed(is_ddp=False, device="cpu", seed=recipe.training_hyperparams.get("seed", 42))
+
+
+def leave(current: CurrentRun) -> None:
+    """Hand the objective to Hydra, and end as Ctrl-C asks; of several processes their launcher does that."""
+    _objective.set(current.objective)
+    if current.interrupted and not is_distributed():
+        raise SystemExit(INTERRUPTED)
+
+
+def return_objective(self: JobReturn, value: Any) -> None:
+    """Set what a job returns to Hydra: SuperGradients' entry points return nothing, and optimising sweepers need the
+    watched metric."""
+    if value is None:
+        value = _objective.get()
+        _objective.set(None)
+    self._return_value = value
+
+
+REPAIRS = (
+    Repair(
+        "recipes",
+        "a recipe's mistakes end in tracebacks; shortcuts are ignored in sweeps; the seed is set after the network is "
+        "built; "
+        "distillation and INT8 recipes are trained as plain ones; nothing is returned to Hydra's sweepers",
+        [
+            Patch(Trainer, "train_from_config", run),
+            Patch(Trainer, "evaluate_from_config", run),
+            Patch(Trainer, "quantize_from_config", run),
+            Patch(KDTrainer, "train_from_config", run),
+            Patch(RecipeShortcutsCallback, "on_run_start", leave_validation_workers),
+            Put(omegaconf_utils, "hydra_output_dir_resolver", resolve_experiment_folder),
+            Put(JobReturn, "return_value", property(vars(JobReturn)["return_value"].fget, return_objective)),
+        ],
+    ),
+)

@@ -1,0 +1,202 @@
+"""Checkpoints as SuperGradients reads and writes them; reading, verifying and writing itself is in
+`runs/checkpoints.py`."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from super_gradients.common.sg_loggers import base_sg_logger, clearml_sg_logger, dagshub_sg_logger, wandb_sg_logger
+from super_gradients.common.sg_loggers.base_sg_logger import BaseSGLogger
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils import checkpoint_utils, weight_averaging_utils
+from super_gradients.training.utils.utils import unwrap_model
+from super_gradients.training.utils.weight_averaging_utils import ModelWeightAveraging
+from torch import nn
+
+from sg_resnets.distillation.student import student_alone
+from sg_resnets.host.current_run import CurrentRun, current_run
+from sg_resnets.host.patching import Patch, Put, Repair
+from sg_resnets.runs import checkpoints
+from sg_resnets.runs.find import LATEST
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.files import whole_file
+
+
+@dataclass
+class Loading:
+    """A checkpoint that is loaded into a network: the network, and what was read for it."""
+
+    network: nn.Module
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+_loading: ContextVar[Loading | None] = ContextVar("loading", default=None)
+
+
+def read_as_data(original: Callable[..., Any], ckpt_path: str, device: str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint as data; for a network that is loaded, with the names of its weights, and of a distillation the
+    student alone, unless a distillation is resumed."""
+    if str(ckpt_path).startswith("https://"):
+        state = checkpoints.unpacked(original(ckpt_path, device), ckpt_path)  # torch.hub, as data too
+    else:
+        state = checkpoints.read(ckpt_path, device)
+    loading = _loading.get()
+    if loading is None:
+        return state
+    if not hasattr(loading.network, "student"):
+        state = student_alone(state)
+    names = list(loading.network.state_dict())
+    state.update({key: checkpoints.renamed(state[key], names) for key in ("net", "ema_net") if key in state})
+    loading.state = dict(state)  # SuperGradients may throw parts of it away
+    return state
+
+
+def load_verified(
+    original: Callable[..., Any], net: nn.Module, ckpt_local_path: str, *args: Any, **kwargs: Any
+) -> Mapping[str, Any]:
+    """Load a checkpoint; say in a line why it does not fit, and refuse that of another network with the same names."""
+    network = unwrap_model(net)
+    loading = Loading(network)
+    token = _loading.set(loading)
+    try:
+        checkpoint = original(net, ckpt_local_path, *args, **kwargs)
+    except SgResnetsError:
+        raise
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise SgResnetsError(checkpoints.explain_misfit(network, ckpt_local_path, loading.state)) from error
+    finally:
+        _loading.reset(token)
+    checkpoints.refuse_twin(network, ckpt_local_path, loading.state.get("recipe") or {})
+    return checkpoint
+
+
+class WholeFiles:
+    """torch for the modules that write checkpoints, but that `save` writes them whole or not at all."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    save = staticmethod(checkpoints.write)
+
+
+def remember_recipe(
+    original: Callable[..., None],
+    self: BaseSGLogger,
+    tag: str,
+    state_dict: Mapping[str, Any],
+    *args: Any,
+    **kwargs: Any,
+) -> None:
+    """Write the recipe into each checkpoint, the student alone into all but the one that a run is resumed from, and the
+    recipe of a resumed run into its folder, now that it works."""
+    run = current_run()
+    state = dict(state_dict) if run is None else {"recipe": run.recipe, **state_dict}
+    original(self, tag, state if tag == LATEST else student_alone(state), *args, **kwargs)
+    if run is not None:
+        _write_recipe(run, self._local_dir)
+
+
+def write_first_recipe(original: Callable[..., None], self: BaseSGLogger) -> None:
+    """Write the recipe into the folder of a new run."""
+    original(self)
+    run = current_run()
+    if run is not None and not Path(self._local_dir, ".hydra", "config.yaml").is_file():
+        _write_recipe(run, self._local_dir)
+
+
+def _write_recipe(run: CurrentRun, folder: str) -> None:
+    from omegaconf import OmegaConf
+
+    path = Path(folder, ".hydra", "config.yaml")
+    text = OmegaConf.to_yaml(run.composed)
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_text(text)
+
+
+def load_without_old_figure(original: Callable[[Trainer], None], self: Trainer) -> None:
+    """Load without an evaluation: `restore_best` asks the best checkpoint itself."""
+    original(self)
+    self._eval_before_resume = False
+
+
+def restore_best(original: Callable[[Trainer], None], self: Trainer) -> None:
+    """Resolve the watched metric's name, and with it find the best figure so far, which `ckpt_best.pth` itself
+    knows."""
+    original(self)
+    params = self.training_params
+    if not self.load_checkpoint or self.load_weights_only:
+        return
+    self._reset_best_metric()
+    resumed_from = Path(params.resume_path or Path(self.checkpoints_dir_path, params.ckpt_name))
+    best, copy = resumed_from.with_name(params.ckpt_best_name), Path(self.checkpoints_dir_path, params.ckpt_best_name)
+    if not best.is_file():
+        return
+    state = checkpoints.read(best)
+    if state["metrics"]["tracked_metric_name"] == self.metric_to_watch:
+        self.best_metric, self._best_ckpt_metrics = state["acc"], state["metrics"]
+    if not copy.exists() and not self.ddp_silent_mode:  # resume_path starts a new folder, which must hold its best
+        with whole_file(copy) as temporary:
+            shutil.copyfile(best, temporary)
+
+
+def allow_numpy(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Let the snapshots' array of metrics be read."""
+    with torch.serialization.safe_globals(checkpoints.numpy_globals()):
+        return original(*args, **kwargs)
+
+
+_LOGGER_MODULES = (base_sg_logger, wandb_sg_logger, clearml_sg_logger, dagshub_sg_logger)
+_LOGGERS = (  # each writes checkpoints by itself
+    BaseSGLogger,
+    wandb_sg_logger.WandBSGLogger,
+    clearml_sg_logger.ClearMLSGLogger,
+    dagshub_sg_logger.DagsHubSGLogger,
+)
+
+REPAIRS = (
+    Repair(
+        "safe_checkpoints",
+        "checkpoints are read with torch.load's default, a wrong one is answered with a page of keys, and another "
+        "network's with the same names is loaded without a word",
+        [
+            Patch(checkpoint_utils, "read_ckpt_state_dict", read_as_data),
+            Patch(checkpoint_utils, "load_checkpoint_to_model", load_verified),
+        ],
+    ),
+    Repair(
+        "whole_checkpoints",
+        "checkpoints are written in place: a kill during the write loses the run",
+        [Put(module, "torch", WholeFiles()) for module in (*_LOGGER_MODULES, weight_averaging_utils)],
+    ),
+    Repair(
+        "recipe_in_checkpoints",
+        "a checkpoint does not say which recipe it is of",
+        [
+            *(Patch(logger, "add_checkpoint", remember_recipe) for logger in _LOGGERS),
+            Patch(BaseSGLogger, "_setup_dir", write_first_recipe),
+        ],
+    ),
+    Repair(
+        "best_checkpoint",
+        "resuming forgets the best figure: metric_to_watch is None when the checkpoint is loaded, so ckpt_best.pth is "
+        "never, or always, replaced",
+        [
+            Patch(Trainer, "_load_checkpoint_to_model", load_without_old_figure),
+            Patch(Trainer, "_init_monitored_items", restore_best),
+        ],
+    ),
+    Repair(
+        "average_best_models",
+        "average_best_models, the default, ends the first epoch: UnpicklingError for averaging_snapshots.pkl",
+        [
+            Patch(ModelWeightAveraging, "__init__", allow_numpy),
+            Patch(ModelWeightAveraging, "_get_averaging_snapshots_dict", allow_numpy),
+        ],
+    ),
+)

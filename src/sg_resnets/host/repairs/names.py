@@ -1,0 +1,75 @@
+"""Names that are wrong: of models, recipes, groups; and `--help`."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.errors import MissingConfigException
+from super_gradients.common.environment import argparse_utils
+from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
+from super_gradients.training.models import model_factory
+
+from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.models.zoo import refuse_unknown_model
+from sg_resnets.runs.recipes import known_recipes
+from sg_resnets.utils.errors import SgResnetsError, choices
+from sg_resnets.utils.paths import recipes_path
+
+
+class UnknownModelError(SgResnetsError, UnknownTypeException):
+    """Ours, and what callers of SuperGradients catch."""
+
+    def __init__(self, message: str) -> None:
+        ValueError.__init__(self, message)
+        self.message = message
+
+
+def name_models(original: Callable[..., Any], model_name: Any, *args: Any, **kwargs: Any) -> Any:
+    """Answer an unknown architecture with the similar ones."""
+    if isinstance(model_name, str):
+        try:
+            refuse_unknown_model(model_name, model_factory.ARCHITECTURES)
+        except SgResnetsError as error:
+            raise UnknownModelError(str(error)) from None
+    return original(model_name, *args, **kwargs)
+
+
+def name_recipes(
+    original: Callable[..., Any], self: ConfigLoaderImpl, config_name: str | None, *args: Any, **kwargs: Any
+) -> Any:
+    """Answer an unknown recipe or group option with the similar ones."""
+    try:
+        return original(self, config_name, *args, **kwargs)
+    except MissingConfigException as error:
+        missing = error.missing_cfg_file or config_name or ""
+        if config_name == missing:
+            text = f"unknown recipe '{config_name}': {choices(config_name, known_recipes())}; see `sg-resnets recipes`"
+        else:
+            group, _, name = missing.rpartition("/")
+            ours = sorted(path.stem for path in (recipes_path() / group).glob("*.yaml"))
+            others = [option for option in error.options or [] if option not in ours]
+            text = f"unknown {group} '{name}': {choices(name, ours + others)}"
+        raise MissingConfigException(text, missing, error.options) from None
+
+
+def leave_help_to_hydra(original: Callable[[], int]) -> int:
+    """Parse --local_rank only where it is given: the parser answers --help by itself."""
+    return original() if any(argument.startswith("--local_rank") for argument in sys.argv) else -1
+
+
+REPAIRS = (
+    Repair(
+        "names",
+        "an unknown recipe is answered with Hydra's search path, an unknown architecture without the similar ones",
+        [
+            Patch(model_factory, "get_architecture", name_models),
+            Patch(ConfigLoaderImpl, "load_configuration", name_recipes),
+        ],
+    ),
+    Repair(
+        "help",
+        "--help is eaten by the parser of --local_rank",
+        [Patch(argparse_utils, "pop_local_rank", leave_help_to_hydra)],
+    ),
+)

@@ -1,0 +1,108 @@
+"""The number format of training, and compilation.
+
+`mixed_precision: True` means the format that the hardware computes in (`sg_resnets.training.precision`), or that of
+`mixed_precision_dtype`; losses are computed in float32, and scaled for float16 alone; validation runs like training.
+"""
+
+import functools
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.cuda.amp
+from super_gradients.common.abstractions.abstract_logger import get_logger
+from super_gradients.common.data_types.enum import MultiGPUMode
+from super_gradients.common.environment.device_utils import device_config
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils import get_param
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from sg_resnets.host.patching import Patch, Rebind, Repair
+from sg_resnets.training.precision import mixed_dtype
+
+logger = get_logger(__name__)
+
+
+class TrainingPrecision:
+    """The format of the training that goes on; each call of `Trainer.train` sets it anew. All threads see it, as those
+    of DataParallel must."""
+
+    dtype: torch.dtype | None = None
+
+    def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
+        """Return the context in which the network runs."""
+        dtype = self.dtype if enabled else None
+        return torch.autocast(torch.device(device_config.device).type, dtype=dtype, enabled=dtype is not None)
+
+
+PRECISION = TrainingPrecision()
+
+
+def choose_format(original: Callable[..., Any], self: Trainer, mixed_precision_enabled: bool) -> bool:
+    """Choose the format, and scale the loss only where it is float16; returns whether it is another than float32."""
+    device = str(device_config.device)
+    wanted = get_param(self.training_params, "mixed_precision_dtype")
+    dtype = mixed_dtype(device, wanted) if mixed_precision_enabled else None
+    if dtype is torch.bfloat16 and device_config.multi_gpu == MultiGPUMode.DATA_PARALLEL:
+        dtype = torch.float16  # DataParallel replicates float16 autocast only
+    if mixed_precision_enabled:
+        logger.info(f"Mixed precision on {device}: {dtype or 'none, float32 is the fastest here'}")
+    PRECISION.dtype = dtype
+    original(self, dtype is torch.float16)
+    return dtype is not None
+
+
+def evaluate_like_training(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
+    """Validate in the format of training."""
+    with PRECISION.autocast(bool(self.training_params and self.training_params.mixed_precision)):
+        return original(self, *args, **kwargs)
+
+
+def compute_loss_in_float32(original: Callable[..., Any], self: Trainer, outputs: Any, targets: Any) -> Any:
+    """Compute the loss of float32 logits."""
+    dtype = PRECISION.dtype
+    if dtype is None:
+        return original(self, outputs, targets)
+    outputs = tree_map_only(Tensor, lambda tensor: tensor.float() if tensor.dtype is dtype else tensor, outputs)
+    with torch.autocast(torch.device(device_config.device).type, enabled=False):
+        return original(self, outputs, targets)
+
+
+def compile_in_place(original: Callable[[Trainer], None], self: Trainer) -> None:
+    """Compile the network's forward, not a wrapper around it."""
+    wanted, self.training_params.torch_compile = self.training_params.torch_compile, False
+    original(self)
+    self.training_params.torch_compile = wanted
+    if wanted:
+        self.net.compile(**self.training_params.torch_compile_options)
+
+
+# Where it is called by its full name.
+warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.", FutureWarning)
+# SuperGradients' own `train_from_config` passes it so, for every recipe.
+logging.getLogger("super_gradients.training.models.model_factory").addFilter(
+    lambda record: not record.getMessage().startswith("Passing num_classes through arch_params")
+)
+
+REPAIRS = (
+    Repair(
+        "mixed_precision",
+        "mixed precision is float16 on CUDA only, its validation float32, and warns of its own deprecated calls",
+        [
+            Rebind("autocast", torch.cuda.amp.autocast, PRECISION.autocast),
+            Rebind("GradScaler", torch.cuda.amp.GradScaler, functools.partial(torch.amp.GradScaler, "cuda")),
+            Patch(Trainer, "_initialize_mixed_precision", choose_format),
+            Patch(Trainer, "evaluate", evaluate_like_training),
+            Patch(Trainer, "_get_losses", compute_loss_in_float32),
+        ],
+    ),
+    Repair(
+        "torch_compile",
+        "torch_compile saves checkpoints with keys '_orig_mod.*', which fit no network",
+        [Patch(Trainer, "_prep_net_for_train", compile_in_place)],
+    ),
+)

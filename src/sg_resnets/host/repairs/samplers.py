@@ -1,0 +1,86 @@
+"""Random numbers and samplers: what each epoch starts with."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from super_gradients.common.data_types.enum import MultiGPUMode
+from super_gradients.common.environment.ddp_utils import get_local_rank, get_world_size
+from super_gradients.common.environment.device_utils import device_config
+from super_gradients.training.dataloaders import dataloaders
+from super_gradients.training.datasets.samplers import DistributedSamplerWrapper, RepeatAugSampler
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils import utils
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from sg_resnets.host.patching import Patch, Repair
+
+SEEDS_OF_AN_EPOCH = 1000  # between the seeds of two epochs lie those of one epoch's processes
+
+
+def sampler_of(loader: DataLoader) -> Any:
+    """Return the sampler that gives a loader its indices."""
+    return getattr(loader.batch_sampler, "sampler", None)
+
+
+def seed_epoch(original: Callable[..., Any], self: Trainer, context: Any, silent_mode: bool = False) -> Any:
+    """Seed at each epoch, so that a run that is resumed there goes on as one that was not interrupted."""
+    is_ddp = device_config.multi_gpu == MultiGPUMode.DISTRIBUTED_DATA_PARALLEL
+    seed, sampler = self.training_params.seed, sampler_of(self.train_loader)
+    utils.random_seed(is_ddp, device_config.device, seed + SEEDS_OF_AN_EPOCH * context.epoch)
+    if isinstance(sampler, DistributedSampler):
+        sampler.seed = seed
+    if isinstance(sampler, RepeatAugSampler):  # SuperGradients tells it the epoch under DDP alone
+        sampler.set_epoch(context.epoch + SEEDS_OF_AN_EPOCH * seed)  # all that it is seeded with
+    return original(self, context, silent_mode)
+
+
+def take_one_process(
+    original: Callable[..., None],
+    self: RepeatAugSampler,
+    dataset: Any,
+    num_replicas: int | None = None,
+    rank: int | None = None,
+    shuffle: bool = True,
+    num_repeats: int = 3,
+    selected_round: int = 256,
+    selected_ratio: int = 0,
+) -> None:
+    """Work in one process, and with fewer images than `selected_round`, of which an epoch would have none."""
+    num_replicas = get_world_size() if num_replicas is None else num_replicas
+    rank = (
+        get_local_rank() if rank is None else rank
+    )  # it returns the global rank (ddp_utils.py); only its name is wrong
+    selected_round = selected_round if selected_round <= len(dataset) else 0
+    original(self, dataset, num_replicas, rank, shuffle, num_repeats, selected_round, selected_ratio)
+
+
+def leave_unwrapped(original: Callable[..., Any], dataset: Any, dataloader_params: Any) -> Any:
+    """Keep a sampler that splits by rank itself from being split once more."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*RepeatAugSampler that appears not to fit")
+        params = original(dataset, dataloader_params)
+    sampler = params["sampler"]
+    if isinstance(sampler, DistributedSamplerWrapper) and isinstance(sampler.sampler, RepeatAugSampler):
+        params["sampler"] = sampler.sampler
+    return params
+
+
+REPAIRS = (
+    Repair(
+        "seed_of_epochs",
+        "seeded once, when training starts: a resumed run shuffles and drops as its first epochs did; under DDP the "
+        "order "
+        "is the same for all seeds",
+        [Patch(Trainer, "_train_epoch", seed_epoch)],
+    ),
+    Repair(
+        "repeated_augmentation",
+        "RepeatAugSampler: split twice under DDP, with the same images in every epoch; an error in one process",
+        [
+            Patch(RepeatAugSampler, "__init__", take_one_process),
+            Patch(dataloaders, "_instantiate_sampler", leave_unwrapped),
+        ],
+    ),
+)

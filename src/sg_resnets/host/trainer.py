@@ -1,0 +1,136 @@
+"""What our recipes ask of SuperGradients' Trainer beyond what it offers: `channels_last`, memory kept between steps, a
+look at data and network before training, and an end to it when the loss becomes NaN or infinite."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from super_gradients.common.abstractions.abstract_logger import get_logger
+from super_gradients.common.environment.device_utils import device_config
+from super_gradients.training.datasets.mixup import CollateMixup
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils import get_param
+from super_gradients.training.utils.ema_decay_schedules import EMA_DECAY_FUNCTIONS
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sg_resnets.host.callbacks import StopWhenNotFinite
+from sg_resnets.host.current_run import current_run
+from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.models import ResNet
+from sg_resnets.training.memory import keep_freed_memory
+from sg_resnets.utils.errors import SgResnetsError
+
+AVERAGED_PART, MOST_OF_BEFORE = 0.25, 0.5  # of an average's weight, from before the last quarter of training
+logger = get_logger(__name__)
+
+
+def train_checked(
+    original: Callable[..., Any],
+    self: Trainer,
+    model: nn.Module,
+    training_params: Any = None,
+    train_loader: DataLoader | None = None,
+    valid_loader: DataLoader | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Check data and network, train, and tell the current run what the watched metric reached."""
+    if train_loader is not None:
+        check_data(model, train_loader, valid_loader)
+    if device_config.device == "cpu":
+        keep_freed_memory()
+    if OmegaConf.is_config(training_params):
+        training_params = OmegaConf.to_container(training_params, resolve=True)
+    training_params = dict(training_params or {})
+    if training_params.get("ema") and train_loader is not None:
+        warn_of_slow_average(training_params, len(train_loader))
+    callbacks = list(training_params.get("phase_callbacks") or [])
+    training_params["phase_callbacks"] = [*callbacks, StopWhenNotFinite(callbacks)]
+    result = original(self, model, training_params, train_loader, valid_loader, *args, **kwargs)
+    run = current_run()
+    if run is not None:
+        run.objective = float(self.best_metric)
+    return result
+
+
+def warn_of_slow_average(training_params: dict[str, Any], batches: int) -> None:
+    """Warn where the moving average of the weights still consists of old ones when training ends."""
+    steps = training_params.get("max_epochs", 0) * batches // training_params.get("batch_accumulate", 1)
+    params = dict(training_params.get("ema_params") or {})
+    decay, kind = params.pop("decay", None), params.pop("decay_type", "exp")
+    if not (decay and steps and kind in EMA_DECAY_FUNCTIONS):
+        return
+    schedule = EMA_DECAY_FUNCTIONS[kind](**{"beta": 15, **params})
+    old = 1.0
+    for step in range(int((1 - AVERAGED_PART) * steps), steps):
+        old *= schedule(decay, step, steps)
+    if old > MOST_OF_BEFORE:
+        logger.warning(
+            f"ema: with decay={decay}, {old:.0%} of the averaged weights stem from before the last quarter of the "
+            f"{steps} steps: set training_hyperparams.ema_params.decay={0.05 ** (1 / (AVERAGED_PART * steps)):.4f}"
+        )
+
+
+def keep_layout(original: Callable[[Trainer], None], self: Trainer) -> None:
+    """`channels_last: True` keeps weights and activations in NHWC order, which convolutions are faster in."""
+    if get_param(self.training_params, "channels_last", False) and is_safe_in_channels_last(self.net):
+        self.net.to(memory_format=torch.channels_last)
+    original(self)
+
+
+def is_safe_in_channels_last(network: nn.Module) -> bool:
+    """Whether a network can be trained in this layout. On a CPU, PyTorch 2.14's backward pass of a 1x1 convolution of
+    stride 2 with 4 input channels corrupts memory in it ('double free or corruption'); from 8 channels on it does
+    not."""
+    if torch.cuda.is_available():
+        return True
+    narrow = [
+        m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.in_channels < 8
+    ]
+    return not narrow
+
+
+def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader | None = None) -> None:
+    """Refuse data that the network cannot be trained on.
+
+    Raises:
+        SgResnetsError: there is not one whole batch, workers for data on a GPU, mixing of an odd batch, or other
+            classes than the network's.
+    """
+    if len(loader) == 0:
+        raise SgResnetsError(
+            f"the training data has {len(loader.sampler)} images, fewer than one batch of {loader.batch_size}: set a "  # type: ignore
+            "smaller batch_size"
+        )
+    for split, each in (("train", loader), ("val", valid_loader)):
+        if each is not None and each.num_workers and getattr(each.dataset, "images", torch.empty(0)).is_cuda:
+            workers = f"dataset_params.{split}_dataloader_params.num_workers"
+            raise SgResnetsError(
+                f"{workers}={each.num_workers}, but the data is on the GPU, which makes its batches there: set "
+                f"{workers}=0, or dataset_params.{split}_dataset_params.data_on=host"
+            )
+    if isinstance(loader.collate_fn, CollateMixup):
+        remainder = 0 if loader.drop_last else len(loader.sampler) % (loader.batch_size or 1)  # type: ignore[arg-type]
+        if (loader.batch_size or 0) % 2 or remainder % 2:
+            raise SgResnetsError(
+                f"mixup and cutmix pair the images of a batch: batch_size={loader.batch_size} must be even, and "
+                "dataset_params.train_dataloader_params.drop_last=True where the last batch is not"
+            )
+    names, head = getattr(loader.dataset, "class_names", None), getattr(network, "fc", None)
+    if names and isinstance(network, ResNet) and isinstance(head, nn.Linear) and head.out_features != len(names):
+        raise SgResnetsError(
+            f"the network has {head.out_features} classes but the data has {len(names)}: "
+            f"set {network.arch_params_key}.num_classes={len(names)}"
+        )
+
+
+REPAIRS = (
+    Repair(
+        "trainer",
+        "training goes on with a NaN loss, on data of other classes, in fewer images than a batch; a DictConfig among "
+        "training_params fails its schema; no memory layout can be chosen",
+        [Patch(Trainer, "_net_to_device", keep_layout), Patch(Trainer, "train", train_checked)],
+    ),
+)

@@ -1,0 +1,32 @@
+"""Names for the parts of a network, so that a recipe can ask for one and a user's module can add one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sg_resnets.utils.errors import SgResnetsError, choices
+
+
+class Registry(dict[str, Any]):
+    """Parts of one kind by name; a wrong name is answered with the valid ones."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """A decorator that adds a part under `name`; a name that is taken by another part is refused. The same part
+        defined once more, as a notebook's cell does, takes its own place."""
+
+        def add(part: Any) -> Any:
+            taken = self.get(name, part)
+            if (taken.__module__, taken.__qualname__) != (part.__module__, part.__qualname__):
+                raise SgResnetsError(
+                    f"the {self.kind} '{name}' exists already ({self[name].__module__}): choose another name"
+                )
+            self[name] = part
+            return part
+
+        return add
+
+    def __missing__(self, name: str) -> Any:
+        raise SgResnetsError(f"unknown {self.kind} '{name}': {choices(str(name), list(self))}")

@@ -1,0 +1,99 @@
+"""From a recipe that a run left to what it names: its network, its loaders, its calibration data."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from super_gradients.common.data_types.enum import StrictLoad
+from super_gradients.training import dataloaders, models
+
+from sg_resnets.quantization.graph import QuantizedNetwork, rebuild
+from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.runs.checkpoints import averaged_weights
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.plugins import import_plugins
+
+# Keys of a data set's parameters that say which images it has; all others say what is done to them.
+_WHICH_IMAGES = ("root", "train", "split", "max_samples", "skip_samples", "synthetic")
+
+
+@contextlib.contextmanager
+def only_warnings() -> Iterator[None]:
+    """SuperGradients tells of every step; a command that prints a table does not."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def recipe_of(state: Mapping[str, Any], plugins: Sequence[str]) -> DictConfig:
+    """Return the recipe in a checkpoint. The modules it names are the user's code, not the checkpoint's to run: whoever
+    reads it has to name them again.
+
+    Raises:
+        SgResnetsError: a module that it was trained with is not among `plugins`.
+    """
+    recipe = OmegaConf.create(state["recipe"])
+    missing = [module for module in recipe.get("plugins") or [] if module not in plugins]
+    if missing:
+        raise SgResnetsError(
+            f"the network was trained with plugins, modules of yours that are not imported unasked: add "
+            f"{' '.join(f'--plugin {module}' for module in missing)}"
+        )
+    import_plugins(plugins)
+    return recipe
+
+
+def build_network(recipe: DictConfig, checkpoint: Path | None = None) -> Any:
+    """Return the recipe's network by SuperGradients' own factory, with the checkpoint's weights, loaded strictly."""
+    with only_warnings():
+        return models.get(
+            recipe.architecture,
+            arch_params=OmegaConf.to_container(recipe.arch_params),
+            num_classes=recipe.arch_params.num_classes,
+            checkpoint_path=checkpoint and str(checkpoint),
+            strict_load=StrictLoad.ON,
+            num_input_channels=recipe.arch_params.get("num_input_channels"),
+        )
+
+
+def build_quantized(recipe: DictConfig, state: Mapping[str, Any]) -> QuantizedNetwork:
+    """Return the quantised network of a checkpoint's contents."""
+    params = QuantizationParams.from_recipe(recipe.get("quantization_params"))
+    return rebuild(build_network(recipe), params, averaged_weights(state))
+
+
+def loader_of(recipe: DictConfig, split: str) -> Any:
+    """Return the recipe's loader of `split`, "train", "val" or "calib"."""
+    data = recipe.dataset_params
+    dataset, loading = (data[f"{split}_{part}_params"] for part in ("dataset", "dataloader"))
+    return dataloaders.get(
+        name=recipe.get(f"{split}_dataloader"),
+        dataset_params=OmegaConf.to_container(dataset, resolve=True),
+        dataloader_params=OmegaConf.to_container(loading, resolve=True),
+    )
+
+
+def add_calibration_data(recipe: Any) -> None:
+    """Calibrate on training images as they are evaluated, in batches as they are trained on, unless the recipe says
+    otherwise."""
+    data = recipe.dataset_params
+    if "calib_dataloader" in recipe:
+        return
+    parts = ("train_dataset", "val_dataset", "train_dataloader", "val_dataloader")
+    plain: list[Any] = [OmegaConf.to_container(data[f"{part}_params"], resolve=True) for part in parts]
+    train, evaluated, training, evaluating = plain
+    which = {key: train[key] for key in _WHICH_IMAGES if key in train}
+    prepared = {key: value for key, value in evaluated.items() if key not in _WHICH_IMAGES}
+    loading = {key: training[key] for key in ("dataset", "batch_size") if key in training}
+    with open_dict(recipe):
+        recipe.calib_dataloader = recipe.get("train_dataloader")
+        data.calib_dataset_params = {**prepared, **which}
+        if "image_folder" in (training.get("dataset"), recipe.calib_dataloader):
+            data.calib_dataset_params.augmented = False  # the others augment only what their parameters say
+        data.calib_dataloader_params = {**evaluating, **loading, "shuffle": True, "drop_last": False}

@@ -1,0 +1,212 @@
+"""Checkpoints, in one place: read (data, never code), verified, explained when they do not fit, written whole.
+
+A checkpoint of a run is a dict: `net` and, with averaging, `ema_net` (state dicts), `recipe` (what trained it),
+`epoch`, `acc`, `metrics`, `processing_params`, and what resuming needs. A distillation's holds student and regressors;
+`load` and `student_alone` make one of the student of it.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sg_resnets.distillation.student import student_alone
+from sg_resnets.models.config import ResNetConfig
+from sg_resnets.models.zoo import CUSTOM, ZOO
+from sg_resnets.quantization.graph import is_quantized
+from sg_resnets.runs.find import find_checkpoint
+from sg_resnets.utils import safetensors
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.files import whole_file
+
+# Where other programs keep a network's weights in a checkpoint, and what they put before the keys.
+_WEIGHTS = ("net", "state_dict", "model_state_dict", "model", "module", "ema_net", "ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+_IN_SAFETENSORS = ("recipe", "processing_params", "acc", "epoch", "metrics")
+
+
+def numpy_globals() -> list[Any]:
+    """Return what numpy's arrays and scalars are unpickled with: data, which SuperGradients writes into checkpoints."""
+    import numpy as np
+
+    reconstruct, scalar = np.ones(1).__reduce__()[0], np.float64(0).__reduce__()[0]  # renamed in numpy 2
+    kinds = {type(np.dtype(kind)) for kind in "?bhilqBHILQefdFDU"}
+    return [np.ndarray, np.dtype, reconstruct, scalar, *kinds]
+
+
+def read(path: str | Path, device: str = "cpu") -> dict[str, Any]:
+    """Return what a local checkpoint holds: tensors and plain containers, never code. A run's folder, or its
+    experiment's, stands for its best checkpoint; a bare state dict, or another program's, is returned as {"net": ...}.
+
+    Raises:
+        SgResnetsError: no such file, a truncated one, one that holds more than data, or no weights.
+    """
+    path = find_checkpoint(Path(path))
+    if path.suffix == ".onnx":
+        raise SgResnetsError(
+            f"{path} is for other programs to run, and `sg-resnets benchmark {path}` measures it: give the run or "
+            "checkpoint that it was exported from"
+        )
+    if path.suffix == safetensors.SUFFIX:
+        return safetensors.read(path, device)
+    try:
+        with torch.serialization.safe_globals(numpy_globals()):
+            state = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = "Unsupported" in str(error) or "weights_only" in str(error).lower()
+        raise SgResnetsError(_refused(path) if refused and path.stat().st_size else _damaged(path)) from None
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise SgResnetsError(_damaged(path)) from error
+    return unpacked(state, path)
+
+
+def unpacked(state: Any, path: str | Path) -> dict[str, Any]:
+    """Return a checkpoint's contents with the weights under "net", wherever they were.
+
+    Raises:
+        SgResnetsError: it is no dict.
+    """
+    if not isinstance(state, Mapping):
+        raise SgResnetsError(f"{path} holds a {type(state).__name__}, not a state dict: give a checkpoint")
+    if "net" in state:
+        return dict(state)
+    for key in _WEIGHTS:
+        if isinstance(state.get(key), Mapping):
+            return {**{k: v for k, v in state.items() if k != key}, "net": state[key]}
+    return {"net": dict(state)} if state and all(isinstance(v, Tensor) for v in state.values()) else dict(state)
+
+
+def _refused(path: Path) -> str:
+    keys = [key for key in _WEIGHTS if _mentions(path, key)]
+    take = f"['{keys[0]}']" if keys else ""
+    return (
+        f"{path} was refused: it holds objects that run code when read, and only tensors and plain values are loaded; "
+        f"from "
+        f"a source that you trust, take out the weights: torch.save(torch.load('{path}', weights_only=False){take}, "
+        "'weights.pth')"
+    )
+
+
+def _mentions(path: Path, key: str) -> bool:
+    """Whether the checkpoint's pickle has this string; it is looked through, not run."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return any(b"X" + len(key).to_bytes(4, "little") + key.encode() in archive.read(name) for name in pickles)
+
+
+def _damaged(path: Path) -> str:
+    others = ", ".join(sorted(file.name for file in path.parent.glob("*.pth") if file != path)) or "none left"
+    return f"{path} is damaged or cut short ({path.stat().st_size} bytes): use another of its run ({others})"
+
+
+def averaged_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """Return the weights that a checkpoint is evaluated with: the moving average, if it has one."""
+    return state.get("ema_net") or state["net"]
+
+
+def renamed(weights: Mapping[str, Tensor], wanted: Iterable[str]) -> Mapping[str, Tensor]:
+    """Return weights without the prefixes that wrappers put before all of their names, unless the network has them
+    too."""
+    names = list(wanted)
+    while weights:
+        shared = [prefix for prefix in _PREFIXES if all(key.startswith(prefix) for key in weights)]
+        if not shared or any(name.startswith(shared[0]) for name in names):
+            break
+        weights = {key.removeprefix(shared[0]): tensor for key, tensor in weights.items()}
+    return weights
+
+
+def load(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a checkpoint's file and what it holds, of a distillation the student alone; `path` may be a run's or an
+    experiment's folder.
+
+    Raises:
+        SgResnetsError: no such file, a damaged one, or one without the recipe that it was trained with.
+    """
+    path = find_checkpoint(path)
+    state = read(path)
+    if "recipe" not in state or "net" not in state:
+        raise SgResnetsError(
+            f"{path} does not say which network it is: it was saved without a recipe; load it in Python with "
+            "super_gradients.training.models.get(name, num_classes=N, checkpoint_path=...)"
+        )
+    return path, student_alone(state)
+
+
+def write(state: Mapping[str, Any], path: str | Path) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        SgResnetsError: it cannot be written.
+    """
+    try:
+        with whole_file(path) as temporary:
+            torch.save(state, temporary)
+    except RuntimeError as error:  # PyTorch's for a full disk
+        raise SgResnetsError(f"{path} cannot be written ({str(error).splitlines()[0]}): is the disk full?") from error
+
+
+def write_safetensors(state: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint's weights with its recipe and figures as safetensors; `read` takes it like the original."""
+    safetensors.write(averaged_weights(state), {key: state[key] for key in _IN_SAFETENSORS if key in state}, path)
+
+
+def explain_misfit(network: nn.Module, path: str | Path, state: Mapping[str, Any]) -> str:
+    """Return a line that says why a checkpoint's weights do not fit a network."""
+    ours = network.state_dict()
+    theirs = renamed(averaged_weights(state) if "net" in state else {}, ours)
+    if is_quantized(theirs):
+        return f"{path} holds a quantised network: give the float one that it was made of"
+    missing, unexpected = [key for key in ours if key not in theirs], [key for key in theirs if key not in ours]
+    reshaped = [key for key in ours if key in theirs and getattr(theirs[key], "shape", None) != ours[key].shape]
+    name = getattr(network, "_sg_model_name", type(network).__name__)
+    if not missing and not unexpected and all(key.startswith("fc.") for key in reshaped):
+        classes = [len(weights["fc.bias"]) for weights in (theirs, ours)]
+        return (
+            f"{path} has {classes[0]} classes and {name} {classes[1]}: to put a new head on it, set "
+            f"checkpoint_num_classes={classes[0]} beside its checkpoint_path"
+        )
+    kinds = (("weights missing", missing), ("too many", unexpected), ("of another shape", reshaped))
+    parts = [f"{len(keys)} {what} (such as {keys[0]})" for what, keys in kinds if keys]
+    recipe = state.get("recipe") or {}
+    trained = ""
+    if "architecture" in recipe:
+        arch_params = {key: value for key, value in (recipe.get("arch_params") or {}).items() if key != "num_classes"}
+        trained = f"; it was trained as architecture={recipe['architecture']} with arch_params={arch_params}"
+    return f"{path} does not fit {name}: {', '.join(parts) or 'it holds no weights'}{trained}"
+
+
+def refuse_twin(network: nn.Module, path: str | Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse weights of a network that computes something else with the same names and shapes, such as a plain net's in
+    its residual twin: only the recipe tells them apart.
+
+    Raises:
+        SgResnetsError: the recipe is of another network than this one.
+    """
+    ours, theirs = getattr(network, "config", None), _config_of(recipe)
+    if not isinstance(ours, ResNetConfig) or theirs is None or not (changed := theirs.differences(ours)):
+        return
+    values = [", ".join(f"{key}={getattr(config, key)}" for key in changed) for config in (theirs, ours)]
+    raise SgResnetsError(
+        f"{path} was trained as {recipe['architecture']} with {values[0]}, and this is "
+        f"{getattr(network, '_sg_model_name', 'a network')} with {values[1]}: load it as it was trained"
+    )
+
+
+def _config_of(recipe: Mapping[str, Any]) -> ResNetConfig | None:
+    """Return the configuration of the network that a recipe trains, if it is one of ours."""
+    name = recipe.get("architecture")
+    row = ZOO["resnet20_cifar"] if name == CUSTOM else ZOO.get(str(name))
+    if row is None:
+        return None
+    from_host = ("num_input_channels", "model_name", "schema", "num_classes", "in_channels")
+    try:
+        return row.config.override(**{k: v for k, v in (recipe.get("arch_params") or {}).items() if k not in from_host})
+    except SgResnetsError:  # of another version of ours
+        return None

@@ -1,0 +1,40 @@
+"""Task losses that the host lacks."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sg_resnets.utils.errors import SgResnetsError
+
+
+class BinaryCrossEntropy(nn.Module):
+    """Each class is a yes-or-no question of its own: the mean of the binary cross-entropy over images and classes
+    (Wightman, Touvron & Jégou, 'ResNet strikes back', 2021, section 3).
+
+    Takes logits (N, K) and labels (N,), or the mixtures (N, K) of mixup and cutmix.
+
+    Args:
+        smoothing: s turns the targets y into (1 - s) y + s / K.
+        threshold: targets above it become 1 and all others 0, so that every class in a mixture is a yes; None keeps
+            the shares.
+
+    Raises:
+        SgResnetsError: smoothing or threshold is not in 0..1.
+    """
+
+    def __init__(self, smoothing: float = 0.0, threshold: float | None = None) -> None:
+        super().__init__()
+        for name, value in (("smoothing", smoothing), ("threshold", threshold)):
+            if value is not None and not 0 <= value < 1:
+                raise SgResnetsError(f"BinaryCrossEntropy: {name}={value}: must be in 0..1")
+        self.smoothing, self.threshold = smoothing, threshold
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if target.ndim == 1:
+            target = F.one_hot(target, logits.shape[1])
+        target = target.to(logits.dtype)
+        if self.smoothing:
+            target = torch.lerp(target, torch.full_like(target, 1 / logits.shape[1]), self.smoothing)
+        if self.threshold is not None:
+            target = (target > self.threshold).to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, target)

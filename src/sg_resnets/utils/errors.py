@@ -1,0 +1,27 @@
+"""The one exception of this package: a mistake that the user can mend."""
+
+from collections.abc import Iterable
+
+
+class SgResnetsError(ValueError):
+    """A mistake that the user can mend; the message is one line: what is wrong, the valid choices, what to do."""
+
+
+def choices(wrong: str, valid: Iterable[str], limit: int = 12) -> str:
+    """Return what a message says of the valid choices: the most similar names, then the first `limit` of all."""
+    listed = list(valid)
+    near = similar(wrong, listed)
+    shown = ", ".join(listed[:limit]) + (f", ... ({len(listed)} in all)" if len(listed) > limit else "")
+    return (f"did you mean {' or '.join(near)}? " if near else "") + f"valid: {shown}"
+
+
+def similar(wrong: str, valid: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Return the names that `wrong` may be a misspelling of, the most similar first; `cutoff` is difflib's ratio."""
+    from difflib import get_close_matches
+
+    return get_close_matches(wrong, list(valid), n=count, cutoff=cutoff)
+
+
+def one_line(text: object) -> str:
+    """Return the text without line breaks and repeated blanks."""
+    return " ".join(str(text).split())

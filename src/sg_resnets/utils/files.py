@@ -1,0 +1,71 @@
+"""Files that are written whole or not at all."""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sg_resnets.utils.errors import SgResnetsError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which becomes `path` at the end, or is removed if anything goes wrong.
+
+    Raises:
+        SgResnetsError: the file cannot be written, because the disk is full for example.
+    """
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SgResnetsError(f"{path} cannot be written ({error.strerror or error}): is the disk full?") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        SgResnetsError: it cannot be written.
+    """
+    check_parent(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(contents)
+
+
+def check_parent(path: Path) -> None:
+    """Refuse a file to be written whose folder does not exist.
+
+    Raises:
+        SgResnetsError: there is no such folder, or `path` is a folder itself.
+    """
+    if not path.absolute().parent.is_dir():
+        raise SgResnetsError(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.is_dir():
+        raise SgResnetsError(f"{path} is a folder: name the file to write")
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Write dicts with the same keys as CSV."""
+    with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def make_folder(path: str | Path, key: str) -> Path:
+    """Make a folder and return it; `key` is the option that names it.
+
+    Raises:
+        SgResnetsError: it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SgResnetsError(f"{key}={path}: the folder cannot be made ({error.strerror}): give another") from None
+    return Path(path)

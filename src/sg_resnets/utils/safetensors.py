@@ -1,0 +1,42 @@
+"""safetensors files: weights and what belongs to them, without anything that could run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.files import write_bytes
+
+SUFFIX = ".safetensors"
+_KEY = "sg_resnets"  # safetensors' metadata are strings: ours is one, of JSON
+
+
+def read(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """Return {"net": state dict} and the metadata beside it.
+
+    Raises:
+        SgResnetsError: the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata, keys = file.metadata() or {}, file.keys()
+            return {**json.loads(metadata.get(_KEY, "{}")), "net": {key: file.get_tensor(key) for key in keys}}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise SgResnetsError(f"{path} is damaged or no safetensors file: take another copy") from error
+
+
+def write(weights: Mapping[str, Tensor], metadata: Mapping[str, Any], path: Path) -> None:
+    """Write a state dict with its metadata, which must be JSON.
+
+    Raises:
+        SgResnetsError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    contiguous = {key: tensor.contiguous() for key, tensor in weights.items()}
+    write_bytes(path, save(contiguous, {_KEY: json.dumps(metadata)}))  # save_file's are readable for their owner alone

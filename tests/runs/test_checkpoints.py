@@ -1,0 +1,108 @@
+"""Checkpoints: those of other programs are taken, those of another network with the same names are not."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+
+from sg_resnets.models import ResNet
+from sg_resnets.models.zoo import ZOO
+from sg_resnets.runs import checkpoints
+from sg_resnets.utils.errors import SgResnetsError
+
+ARCH = {"depth": 8, "widths": [4, 4, 4], "in_channels": 1}
+
+
+def network(name="resnet20_cifar", **arch):
+    return ResNet(ZOO[name].config.override(**{**ARCH, **arch}))
+
+
+def behind(prefix, weights):
+    return {prefix + key: value for key, value in weights.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda w: w,
+        lambda w: {"net": w},
+        lambda w: {"state_dict": behind("module.", w)},
+        lambda w: {"model": w, "optimizer": {}, "epoch": 3},
+        lambda w: behind("_orig_mod.", w),
+        lambda w: behind("module._orig_mod.", w),
+        lambda w: {"model_state_dict": w},
+        lambda w: {"state_dict": behind("model.", w), "global_step": 5},
+    ],
+)
+def test_checkpoints_of_other_programs_load(content, host, tmp_path):
+    from super_gradients.common.data_types.enum import StrictLoad
+    from super_gradients.training import models
+
+    weights = network().state_dict()
+    torch.save(content(weights), tmp_path / "x.pth")
+    loaded = models.get(
+        "resnet20_cifar",
+        num_classes=10,
+        arch_params=dict(ARCH),
+        checkpoint_path=str(tmp_path / "x.pth"),
+        strict_load=StrictLoad.ON,
+    )
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
+
+
+def test_a_checkpoint_with_objects_says_how_to_take_its_weights_out(tmp_path):
+    torch.save({"model": network().state_dict(), "args": argparse.Namespace(lr=0.1)}, tmp_path / "c.pth")
+    with pytest.raises(SgResnetsError, match=r"torch.load\(.*weights_only=False\)\['model'\]"):
+        checkpoints.read(tmp_path / "c.pth")
+
+
+def test_numpys_numbers_and_arrays_are_data(tmp_path):
+    state = {"net": {}, "acc": np.float64(0.5), "processing_params": {"mean": np.ones(3), "size": np.int64(28)}}
+    torch.save(state, tmp_path / "x.pth")
+    read = checkpoints.read(tmp_path / "x.pth")
+    assert read["acc"] == 0.5 and read["processing_params"]["size"] == 28
+
+
+@pytest.mark.parametrize("change", [{}, {"shortcut": "none", "activation": "gelu"}, {"addition": "scaled"}])
+def test_weights_of_another_network_with_the_same_names_are_refused(change):
+    recipe = {"architecture": "resnet20_cifar", "arch_params": {**ARCH, "shortcut": "none", "num_classes": 10}}
+    with pytest.raises(SgResnetsError, match=r"was trained as resnet20_cifar with .*load it as it was trained"):
+        checkpoints.refuse_twin(network(**change), "x.pth", recipe)
+    checkpoints.refuse_twin(network("plain20_cifar"), "x.pth", recipe)  # the same by another name
+
+
+def test_an_https_checkpoint_is_judged_by_its_own_recipe(host, tmp_path, monkeypatch):
+    import super_gradients.training.utils.checkpoint_utils as host_utils
+    from super_gradients.training import models
+
+    def recipe(name):
+        return {"architecture": name, "arch_params": {**ARCH, "num_classes": 10}}
+
+    plain = {"net": network("plain20_cifar").state_dict(), "recipe": recipe("plain20_cifar")}
+    torch.save(plain, tmp_path / "plain.pth")
+    residual = {"net": network().state_dict(), "recipe": recipe("resnet20_cifar")}
+    monkeypatch.setattr(host_utils, "load_state_dict_from_url", lambda *args, **kwargs: residual)
+
+    def get(name, path):
+        return models.get(name, num_classes=10, arch_params=dict(ARCH), checkpoint_path=path)
+
+    get("plain20_cifar", str(tmp_path / "plain.pth"))
+    assert get("resnet20_cifar", "https://example.org/residual.pth")
+    with pytest.raises(SgResnetsError, match="was trained as resnet20_cifar"):
+        get("plain20_cifar", "https://example.org/residual.pth")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "x.pth"
+    checkpoints.write({"net": 1}, path)
+
+    def full(state, file):
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(SgResnetsError, match=r"x.pth cannot be written \(No space left on device\): is the disk full"):
+        checkpoints.write({"net": 2}, path)
+    monkeypatch.undo()
+    assert torch.load(path)["net"] == 1 and [file.name for file in tmp_path.iterdir()] == ["x.pth"]
