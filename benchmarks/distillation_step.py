@@ -12,7 +12,7 @@ from super_gradients.training import models
 from super_gradients.training.utils import HpmStruct
 from torch import nn
 
-from sg_resnets.host.distillation import RegisteredDistillationLoss as DistillationLoss
+from sg_resnets.host.distillation import DistillationLoss
 from sg_resnets.host.distillation import RegisteredDistiller as Distiller
 
 METHODS = {

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import ratio
+from common import place, ratio
 from super_gradients.training import models
 
 from sg_resnets.export import onnx as onnx_file

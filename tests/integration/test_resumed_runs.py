@@ -114,7 +114,7 @@ def test_evaluate_takes_a_run_that_was_fine_tuned_from_other_classes(train, eval
         "dataset_params.train_dataset_params.size=32",
         "batch_size=2",
         "num_workers=0",
-        "dataset_params.train_dataset_params.max_samples=8",
+        "+dataset_params.train_dataset_params.max_samples=8",
     ]
 
     def folder(classes, *more):

@@ -1,18 +1,21 @@
 """Lets Hydra find our recipes beside SuperGradients', which come first."""
 
+import sys
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-
-from sg_resnets.host import activation
-from sg_resnets.utils.paths import recipes_path
 
 
 class SgResnetsSearchPath(SearchPathPlugin):
     """Adds the recipes to SuperGradients' applications, and to no other Hydra application."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add our folder, and activate."""
-        if activation.is_imported():
-            search_path.append(provider="sg-resnets", path=recipes_path().as_uri())
-        if activation.is_complete():  # half-imported, it composes recipes of its own: too early for ours
-            activation.activate()
+        """Add our folder, and activate, if SuperGradients is there and whole: while it is imported it composes recipes
+        of its own, too early for ours, and for our package, which would not see it become whole."""
+        if not hasattr(sys.modules.get("super_gradients"), "__all__"):
+            return
+        from sg_resnets.host import activation
+        from sg_resnets.utils.paths import recipes_path
+
+        search_path.append(provider="sg-resnets", path=recipes_path().as_uri())
+        activation.activate()

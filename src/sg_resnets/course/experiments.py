@@ -162,14 +162,15 @@ def run_shattered(budget: Budget, folder: Path, setup: Setup = COURSE) -> Findin
             network = shattered.calibrated(untrained(f"{kind}20_cifar", seed, setup, depth=depth), images)
             curves[name].append(shattered.gradient_autocorrelation(network, images[seed], images[-1 - seed]))
     means = {name: torch.stack(rows) for name, rows in curves.items()}
-    near = {name: rows[:, 8].mean().item() for name, rows in means.items()}
-    title = f"How alike neighbouring gradients are: plain-56 {near['plain-56']:.2f}, resnet-56 {near['resnet-56']:.2f}"
+    autocorrelation = {name: rows[:, 8].mean().item() for name, rows in means.items()}
+    shown = ", ".join(f"{name} {autocorrelation[name]:.2f}" for name in ("plain-56", "resnet-56"))
+    title = f"How alike neighbouring gradients are: {shown}"
     return Finding(
         "the gradient of a deep plain net shatters: at neighbouring inputs it is like white noise; in a shallow or a "
         "residual net it is not.",
-        claims.shattered(near),
+        claims.shattered(autocorrelation),
         "Autocorrelation of the gradient 8 of 255 steps apart, on a line between two images, at initialisation, "
-        + ", ".join(f"{name} {value:.2f}" for name, value in near.items())
+        + ", ".join(f"{name} {value:.2f}" for name, value in autocorrelation.items())
         + f" (mean of {_seeds(curves['plain-8'])}).",
         [
             {"network": name, "distance": lag, "autocorrelation": value}

@@ -65,8 +65,8 @@ def make_mini(root: str | None = None) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for split, count in (("train", 12_000), ("test", 2_000)):
         images, labels = read_full(split == "train", root)
-        kept = balanced_first(labels, count)
-        arrays |= {f"{split}_images": images[kept], f"{split}_labels": labels[kept]}
+        indices = balanced_first(labels, count)
+        arrays |= {f"{split}_images": images[indices], f"{split}_labels": labels[indices]}
     return arrays
 
 

@@ -89,15 +89,15 @@ class ImageFolderImages(ImageFolder):
         except FileNotFoundError as error:
             raise SgResnetsError(f"{folder}: {error}; remove the empty class folder or put images into it") from error
         if max_samples is not None:
-            kept = balanced_first(np.array(self.targets), integer(1)("max_samples", max_samples))
-            self.samples = self.imgs = [self.imgs[i] for i in kept]
+            indices = balanced_first(np.array(self.targets), integer(1)("max_samples", max_samples))
+            self.samples = self.imgs = [self.imgs[i] for i in indices]
             self.targets = [label for _, label in self.samples]
 
     def augmentation(self, name: str | None) -> list[Any]:
         """Return the transforms that `augment: name` stands for.
 
         Raises:
-            SgResnetsError: there is none of this name.
+            SgResnetsError: listed is none of this name.
         """
         if name is None:
             return []
@@ -140,8 +140,8 @@ def _checked(root: Path) -> Path:
         odd = ", ".join(sorted(classes["train"] ^ classes["val"])[:5])
         raise SgResnetsError(f"image_folder: train/ and val/ of {root} differ in the classes {odd}; {layout}")
     if len(classes["train"]) < 2:
-        there = f"one class folder, {classes['train'].pop()}" if classes["train"] else "no class folders"
-        raise SgResnetsError(f"image_folder: {root} has {there}, and two are needed at least; {layout}")
+        listed = f"one class folder, {classes['train'].pop()}" if classes["train"] else "no class folders"
+        raise SgResnetsError(f"image_folder: {root} has {listed}, and two are needed at least; {layout}")
     return root
 
 

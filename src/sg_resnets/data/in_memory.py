@@ -28,7 +28,7 @@ class InMemoryImages(Dataset):
 
     Args:
         images: uint8, (N, C, S, S).
-        labels: whole numbers, (N,).
+        labels: integers, (N,).
         class_names: the name of label 0, of label 1, ...
         mean, std: one number per channel, of pixels scaled to [0, 1].
         size: all images are resized to (size, size), bilinear with antialiasing, when they are loaded; None keeps S.
@@ -76,8 +76,8 @@ class InMemoryImages(Dataset):
         self.seed = seed
         if max_samples is not None or skip_samples:
             count = len(images) if max_samples is None else integer(1)("max_samples", max_samples)
-            kept = balanced_first(self.labels.numpy(), count, integer(0, len(images))("skip_samples", skip_samples))
-            self.images, self.labels = self.images[kept], self.labels[kept]
+            indices = balanced_first(self.labels.numpy(), count, integer(0, len(images))("skip_samples", skip_samples))
+            self.images, self.labels = self.images[indices], self.labels[indices]
         if self.size != self.images.shape[-1]:
             self.images = resized(self.images, self.size)
         # (x / 255 - mean) / std as one multiplication and one subtraction

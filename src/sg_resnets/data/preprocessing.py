@@ -22,7 +22,7 @@ def preprocessing_params(
     """The steps from an RGB uint8 image (H, W, 3) of any size to the network's input (C, size, size), C = len(mean).
 
     The shorter side becomes `resize`, then the centre (size, size) is cut out; with one channel, colour becomes grey.
-    The dict is new at every call, because the host replaces the descriptions inside it by live objects.
+    The dict is new at every call, because SuperGradients replaces the descriptions inside it by live objects.
     """
     steps: list[dict] = [{"ResizeCenterCrop": {"resize": resize, "size": size, "interpolation": interpolation}}]
     if len(mean) == 1:
@@ -54,8 +54,6 @@ def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[floa
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != channels or (name == "std" and min(numbers) <= 0):
-        wanted = "positive numbers" if name == "std" else "numbers"
-        raise SgResnetsError(
-            f"{name}={values!r}: must be a list of {wanted}, one for each of the {channels} channel(s)"
-        )
+        kind = "positive numbers" if name == "std" else "numbers"
+        raise SgResnetsError(f"{name}={values!r}: must be a list of {kind}, one for each of the {channels} channel(s)")
     return numbers

@@ -1,2 +1,2 @@
 """What a student looks at: a run's curves, a network's layers and gradients, the course's experiments. Measuring and
-drawing are plain functions; `callbacks` ties them to the host."""
+drawing are plain functions; `host.callbacks` ties them to SuperGradients."""

@@ -45,8 +45,8 @@ def gradient_flow(network: ResNet, images: Tensor, labels: Tensor) -> list[Block
         block.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     blocks = block_weights(network)
     loss = F.cross_entropy(network(images), labels)
-    wanted = [*outputs, *(weight for weights in blocks.values() for weight in weights)]
-    gradients = iter(torch.autograd.grad(loss, wanted))
+    tensors = [*outputs, *(weight for weights in blocks.values() for weight in weights)]
+    gradients = iter(torch.autograd.grad(loss, tensors))
     at_output = [_norm([next(gradients)]) for _ in outputs]
     at_weights = [_norm([next(gradients) for _ in weights]) for weights in blocks.values()]
     norms = zip(blocks, torch.stack(at_weights).tolist(), torch.stack(at_output).tolist(), strict=True)

@@ -38,13 +38,13 @@ def _skip(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
     """What is left of a block without its branch: its shortcut; of a plain one its input, brought into shape."""
     x = block.pre_activation(x)
     if block.downsample is not None:
-        kept = block.downsample(x)
-        kept = x.clone() if kept is x else kept  # what follows the addition may work in place
+        shortcut = block.downsample(x)
+        shortcut = x.clone() if shortcut is x else shortcut  # what follows the addition may work in place
     elif x.shape == output.shape:
-        kept = x.clone()
+        shortcut = x.clone()
     else:
-        kept = ZeroPad(output.shape[1] - x.shape[1], math.ceil(x.shape[-1] / output.shape[-1]))(x)
-    return block.relu_after(block.bn_after(kept))
+        shortcut = ZeroPad(output.shape[1] - x.shape[1], math.ceil(x.shape[-1] / output.shape[-1]))(x)
+    return block.relu_after(block.bn_after(shortcut))
 
 
 @contextlib.contextmanager
@@ -124,18 +124,18 @@ def path_gradients(
         x = block.pre_activation(x)
         return block.relu_after(block.bn_after(block.scale(block.se(block.residual(x)))))
 
-    found = []
+    gradients = []
     for length in range(1, len(blocks) + 1):
         norms = []
         for _ in range(repeats):
             chosen = set(torch.randperm(len(blocks), generator=generator)[:length].tolist())
-            taken = [block for i, block in enumerate(blocks) if i in chosen]
+            active = [block for i, block in enumerate(blocks) if i in chosen]
             others = [block for i, block in enumerate(blocks) if i not in chosen]
-            with _replaced(taken, branch_alone), _replaced(others, _skip):
+            with _replaced(active, branch_alone), _replaced(others, _skip):
                 (gradient,) = torch.autograd.grad(F.cross_entropy(network(images), labels), images)
             norms.append(gradient.norm())
-        found.append((length, torch.stack(norms).mean().item()))
-    return found
+        gradients.append((length, torch.stack(norms).mean().item()))
+    return gradients
 
 
 def draw_lesion(results: dict[str, dict[str, float]], title: str) -> "Figure":
@@ -166,9 +166,11 @@ def draw_paths(gradients: Sequence[tuple[int, float]]) -> "Figure":
     paths = [math.comb(count, length) for length in lengths]
     share = [number * norm for number, (_, norm) in zip(paths, gradients, strict=True)]
     total = sum(share) or 1.0
-    most = " or ".join(str(length) for length, number in zip(lengths, paths, strict=True) if number == max(paths))
+    frequent = " or ".join(str(length) for length, number in zip(lengths, paths, strict=True) if number == max(paths))
     carrying = lengths[share.index(max(share))]
-    title = f"Of {count} branches most paths take {most}; most of the gradient comes through paths of about {carrying}"
+    title = (
+        f"Of {count} branches most paths take {frequent}; most of the gradient comes through paths of about {carrying}"
+    )
     figure = new_figure(9, 3.2, title)
     for axes, values, label, scale in zip(
         figure.subplots(1, 3),

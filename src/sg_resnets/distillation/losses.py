@@ -227,7 +227,7 @@ class DistillationLoss(nn.Module):
             NOT_NEGATIVE(f"distillation.{key}", value)
         self.task, self.method = task, _method(method)
         self.weight, self.task_weight, self.warmup_epochs = weight, task_weight, warmup_epochs
-        self.epoch = warmup_epochs  # from 1 on; set as training goes on
+        self.epoch = warmup_epochs  # >= 1; set as training goes on
 
     @property
     def component_names(self) -> list[str]:
@@ -252,15 +252,15 @@ def _at_least_float32(tensors: Any) -> Any:
     return [_at_least_float32(tensor) for tensor in tensors]
 
 
-def _method(given: str | Mapping[str, Any] | nn.Module | None) -> nn.Module:
-    if isinstance(given, nn.Module):
-        return given
+def _method(method: str | Mapping[str, Any] | nn.Module | None) -> nn.Module:
+    if isinstance(method, nn.Module):
+        return method
     classes = {cls.__name__: cls for cls in METHODS}
-    if not given or (not isinstance(given, str) and len(given) != 1):
+    if not method or (not isinstance(method, str) and len(method) != 1):
         raise SgResnetsError(
-            f"distillation.method: one of {', '.join(classes)}, not {', '.join(given or ()) or 'none'}"
+            f"distillation.method: one of {', '.join(classes)}, not {', '.join(method or ()) or 'none'}"
         )
-    name, params = (given, {}) if isinstance(given, str) else next(iter(given.items()))
+    name, params = (method, {}) if isinstance(method, str) else next(iter(method.items()))
     if name not in classes:
         raise SgResnetsError(f"unknown distillation method '{name}': valid: {', '.join(classes)}")
     params = params or {}

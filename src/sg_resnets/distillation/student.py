@@ -9,7 +9,7 @@ _OF_THE_RUN = ("student_architecture", "student_arch_params", "student_checkpoin
 
 
 def is_distillation(recipe: Any) -> bool:
-    """Whether a recipe is one for the host's KDTrainer."""
+    """Whether a recipe is one for SuperGradients' KDTrainer."""
     return "student_architecture" in recipe
 
 

@@ -105,7 +105,7 @@ def latencies(paths: Sequence[Path], rounds: int = ROUNDS) -> list[dict[int, lis
     """Milliseconds of a batch by its size, for each file: one thread, the files in turn in each round."""
     runs = [session(path) for path in paths]
     random = np.random.default_rng(0)
-    found: list[dict[int, list[float]]] = [{} for _ in paths]
+    measured: list[dict[int, list[float]]] = [{} for _ in paths]
     for batch in BATCHES:
         works = []
         for run, path in zip(runs, paths, strict=True):
@@ -115,12 +115,12 @@ def latencies(paths: Sequence[Path], rounds: int = ROUNDS) -> list[dict[int, lis
             images = pixels if takes.type == "tensor(uint8)" else (pixels / 255).astype(np.float32)
             works.append(lambda run=run, path=path, images=images: _run(run, path, images))
         repeats = [max(1, round(ROUND_SECONDS / _seconds(work, 2))) for work in works]
-        for times in found:
+        for times in measured:
             times[batch] = []
         for _ in range(rounds):
-            for times, work, count in zip(found, works, repeats, strict=True):
+            for times, work, count in zip(measured, works, repeats, strict=True):
                 times[batch].append(1000 * _seconds(work, count))
-    return found
+    return measured
 
 
 def _seconds(work: Callable[[], Any], count: int) -> float:
@@ -176,8 +176,10 @@ def warnings(infos: Iterable[FileInfo]) -> Iterator[str]:
     if not has_int8_kernels() and any(info.kind != "fp32" and not info.reduce_range for info in infos):
         yield (
             "This CPU is not known to have VNNI or AMX: without them ONNX Runtime's fast 8-bit kernels overflow on "
-            "full-range weights and give wrong classes. Here it ran with session.x64quantprecision=1, which is exact "
-            "and slow; do the same, or quantise with quantization_params.reduce_range=True, which is exact and fast."
+            "full-range weights and give wrong classes. Run the file with session.x64quantprecision=1, as `sg-resnets "
+            "benchmark` does, which is exact and slow; or quantise with quantization_params.reduce_range=True, which "
+            "is "
+            "exact and fast."
         )
 
 

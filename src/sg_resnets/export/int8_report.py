@@ -50,17 +50,17 @@ def sensitivity(network: QuantizedNetwork, images: Tensor) -> list[Sensitivity]:
     network.eval()
     enable_quantizers(network, lambda name, quantizer: False)
     reference = network(images)
-    found = []
+    measured = []
     for layer, before in inputs.items():
         mine = (f"{layer}.weight_quantizer", before)
         enable_quantizers(network, lambda name, quantizer, mine=mine: name in mine)  # type: ignore[misc]
         logits = network(images)
         power, noise = reference.square().mean().item(), (logits - reference).square().mean().item()
         changed = (logits.argmax(1) != reference.argmax(1)).float().mean().item()
-        found.append(Sensitivity(layer, changed, 10 * math.log10(max(noise, 1e-30) / max(power, 1e-30))))
+        measured.append(Sensitivity(layer, changed, 10 * math.log10(max(noise, 1e-30) / max(power, 1e-30))))
     enable_quantizers(network, lambda name, quantizer: True)
     network.train(was_training)
-    return sorted(found, key=lambda one: -one.noise)
+    return sorted(measured, key=lambda one: -one.noise)
 
 
 @dataclass(frozen=True)

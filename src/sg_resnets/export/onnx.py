@@ -177,7 +177,7 @@ def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: 
             return numpy_helper.to_array(initializers[name])
         return constant(node.input[0]) if node.op_type == "Identity" else numpy_helper.to_array(node.attribute[0].t)
 
-    def dequantised(name: str, integers: np.ndarray, scale: np.ndarray) -> str:
+    def dequantized(name: str, integers: np.ndarray, scale: np.ndarray) -> str:
         axis: dict[str, Any] = {"axis": 0} if scale.ndim else {}
         parts = [integers, scale.astype(np.float32), np.zeros(scale.shape, integers.dtype)]
         names = [f"{name}_quantized", f"{name}_scale", f"{name}_zero_point"]
@@ -197,9 +197,9 @@ def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: 
             smallest = np.abs(bias) / (step * _LARGEST_BIAS)
             scale = np.maximum(scale, smallest) if (scale < smallest).any() else scale
             integers = np.rint(bias / (step * scale)).astype(np.int32)
-            node.input[2] = dequantised(f"{node.name}/bias", integers, step * scale)
+            node.input[2] = dequantized(f"{node.name}/bias", integers, step * scale)
         steps = weights / scale.reshape(-1, *[1] * (weights.ndim - 1) if scale.ndim else [])
-        node.input[1] = dequantised(f"{node.name}/weight", np.rint(steps).astype(np.int8), scale)
+        node.input[1] = dequantized(f"{node.name}/weight", np.rint(steps).astype(np.int8), scale)
     for node in reversed(added):
         graph.node.insert(0, node)
     used = {name for node in graph.node for name in node.input}

@@ -9,7 +9,10 @@ the Hydra plugin activates.
 
 import os
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOST = "super_gradients"
 HOST_VERSION = "3.7.1"
@@ -52,7 +55,7 @@ class HostFinder:
         return spec
 
 
-def _quietly(run: Callable[[object], None], module: object) -> None:
+def _quietly(run: "Callable[[object], None]", module: object) -> None:
     from sg_resnets.host.quiet_import import quiet_import
 
     with quiet_import():

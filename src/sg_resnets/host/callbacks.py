@@ -92,18 +92,18 @@ class GradientFlow(Callback):
 
     def __init__(self) -> None:
         self.flows: dict[str, list[BlockGradient]] = {}
-        self.wanted = False
+        self.pending = False
 
     def on_training_start(self, context: PhaseContext) -> None:
         _refuse_without_blocks(self, context)
 
     def on_train_loader_start(self, context: PhaseContext) -> None:
-        self.wanted = not context.ddp_silent_mode
+        self.pending = not context.ddp_silent_mode
 
     def on_train_batch_gradient_step_start(self, context: PhaseContext) -> None:
-        if not self.wanted:
+        if not self.pending:
             return
-        self.wanted = False
+        self.pending = False
         blocks = block_weights(unwrap_model(context.net))
         norms = [
             torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])

@@ -24,8 +24,8 @@ from super_gradients.training.utils.utils import unwrap_model
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sg_resnets.distillation import losses
 from sg_resnets.distillation.distiller import Distiller
-from sg_resnets.distillation.losses import DistillationLoss
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.host.trainer import check_data
@@ -50,8 +50,8 @@ class RegisteredDistiller(Distiller, SgModule, SupportsInputShapeCheck):
         super().__init__(student, teacher, taps, teacher_input)
 
 
-class RegisteredDistillationLoss(DistillationLoss):
-    """A `DistillationLoss` whose task is named: {CrossEntropyLoss: {smooth_eps: 0.1}}."""
+class DistillationLoss(losses.DistillationLoss):
+    """The loss whose task is named: {CrossEntropyLoss: {smooth_eps: 0.1}}."""
 
     @resolve_param("task", LossesFactory())
     def __init__(
@@ -149,7 +149,7 @@ def prepare_distillation(
     images, labels = (tensor[:4].to(device_config.device) for tensor in next(iter(valid_loader))[:2])
     network.validate_input_shape(images.shape)
     output = network.fit_to(images)
-    if isinstance(criterion, DistillationLoss):
+    if isinstance(criterion, losses.DistillationLoss):
         if criterion.method.uses_taps and not output.student_features:
             raise SgResnetsError(
                 f"{type(criterion.method).__name__} compares features: say which, such as "
@@ -160,7 +160,7 @@ def prepare_distillation(
     return params
 
 
-def try_loss(criterion: DistillationLoss, output: Any, labels: Any) -> None:
+def try_loss(criterion: losses.DistillationLoss, output: Any, labels: Any) -> None:
     """Compute the loss of a few images.
 
     Raises:

@@ -92,5 +92,5 @@ def _data_sets() -> None:
         "cifar10": (Path("data/cifar-10-batches-py"),),
         "cifar100": (Path("data/cifar-100-python"),),
     }.items():
-        found = [str(place) for place in places if Path(place).is_dir()]
-        print(f"  {name:<18}  {found[0] if found else 'not here: downloaded into ./data when first used'}")
+        folders = [str(place) for place in places if Path(place).is_dir()]
+        print(f"  {name:<18}  {folders[0] if folders else 'not here: downloaded into ./data when first used'}")

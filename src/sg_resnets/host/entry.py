@@ -33,6 +33,8 @@ from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.recipe_checks import check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
+from sg_resnets.runs.checkpoints import read
+from sg_resnets.runs.find import BEST, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
 from sg_resnets.utils.errors import SgResnetsError, one_line
 from sg_resnets.utils.files import make_folder
@@ -45,7 +47,7 @@ _objective: ContextVar[float | None] = ContextVar("objective", default=None)  # 
 
 def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, **kwargs: Any) -> Any:
     """Run a recipe by the entry point that it is for."""
-    with one_line_errors(), launcher_ends_its_job():
+    with one_line_errors():
         refuse_wrong_recipe(cls, cfg)
         start = right_entry(original, cls, cfg)
         if start is not None:
@@ -62,9 +64,8 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
                 int8.complete(recipe)
             if original.__name__ != "evaluate_from_config":
                 seed_network(recipe)
-            result = original(cls, recipe, *args, **kwargs)
-        leave(current)
-        return result
+            with launcher_ends_its_job(current):
+                return original(cls, recipe, *args, **kwargs)
 
 
 class RecipeError(SgResnetsError, CompactHydraException):
@@ -121,7 +122,7 @@ def _is_of_a_library(file: str) -> bool:
 
 
 @contextmanager
-def launcher_ends_its_job() -> Iterator[None]:
+def launcher_ends_its_job(current: CurrentRun) -> Iterator[None]:
     """The process that has started others leaves with SystemExit: in a sweep that ends its job, not the sweep, and a
     failure is one as any other job's."""
     try:
@@ -131,6 +132,10 @@ def launcher_ends_its_job() -> Iterator[None]:
             raise
         if end.code:
             raise RecipeError(str(end.code)) from None
+        if current.recipe.get("ckpt_root_dir"):
+            experiment = Path(current.recipe["ckpt_root_dir"], current.recipe["experiment_name"])
+            current.objective = float(read(find_run(experiment, BEST) / BEST)["acc"])
+    leave(current)
 
 
 def refuse_wrong_recipe(cls: type[Trainer], cfg: Any) -> None:
@@ -183,13 +188,7 @@ def typed_name(name: Any) -> str:
 
 
 def resolve_experiment_folder(ckpt_root_dir: str | None, experiment_name: Any) -> str:
-    """Return Hydra's output folder.
-
-    Raises:
-        SgResnetsError: it cannot be made.
-    """
-    if ckpt_root_dir:
-        make_folder(ckpt_root_dir, "ckpt_root_dir")
+    """Return Hydra's output folder, for a name that YAML reads as a number too."""
     return get_checkpoints_dir_path(ckpt_root_dir=ckpt_root_dir, experiment_name=typed_name(experiment_name))
 
 

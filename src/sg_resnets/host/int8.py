@@ -139,10 +139,10 @@ def preprocessing_of(loader: DataLoader) -> dict[str, Any] | None:
 def output_path(export_params: Any) -> Path | None:
     """Return where the recipe wants the last ONNX file, if it says so; refused before any work if it cannot be
     written."""
-    wanted = getattr(export_params, "output_onnx_path", None)
-    if not wanted:
+    output = getattr(export_params, "output_onnx_path", None)
+    if not output:
         return None
-    path = Path(str(wanted))
+    path = Path(str(output))
     check_parent(path)
     return path
 

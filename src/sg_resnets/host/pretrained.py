@@ -28,11 +28,11 @@ def load_weights(
         return original(model_name, arch_params, num_classes, pretrained_weights, *args, **kwargs)
     with wait_for_the_master(get_local_rank()):  # of several processes one downloads
         weights = pretrained.load(model_name, pretrained_weights)
-    asked = dict(arch_params or {})
-    num_classes = num_classes or asked.pop("num_classes", None) or weights.num_classes
-    channels = asked.pop("in_channels", None)
-    asked["in_channels"] = weights.in_channels
-    network = original(model_name, asked, weights.num_classes, None, *args, **kwargs)
+    params = dict(arch_params or {})
+    num_classes = num_classes or params.pop("num_classes", None) or weights.num_classes
+    channels = params.pop("in_channels", None)
+    params["in_channels"] = weights.in_channels
+    network = original(model_name, params, weights.num_classes, None, *args, **kwargs)
     changed = network.config.differences(ZOO[model_name].config)
     if changed:
         raise SgResnetsError(

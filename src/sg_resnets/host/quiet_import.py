@@ -39,14 +39,14 @@ def quiet_import() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
         # It parses --local_rank while it is imported, and would answer --help by itself.
-        asked = [arg for arg in sys.argv if arg in ("-h", "--help")]
-        sys.argv[:] = [arg for arg in sys.argv if arg not in asked]
+        help_options = [arg for arg in sys.argv if arg in ("-h", "--help")]
+        sys.argv[:] = [arg for arg in sys.argv if arg not in help_options]
         before = dict(os.environ)
         os.environ.update({**ours, **{k: v for k, v in before.items() if k == "CRASH_HANDLER"}})
         try:
             yield
         finally:
-            sys.argv += asked
+            sys.argv += help_options
             for name in ours:
                 os.environ.pop(name, None)
             os.environ.update(before)

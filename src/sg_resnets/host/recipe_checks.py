@@ -88,8 +88,8 @@ def refuse_misspelt(recipe: Any) -> None:
     read_in_training = (*DEFAULT_TRAINING_PARAMS, *OTHER_KEYS)
     for prefix, keys, read in (("", recipe, SHORTCUTS), (f"{TRAINING}.", training, read_in_training)):
         for key in keys:
-            near = similar(key, read, count=1, cutoff=MISSPELT)
-            meant = ALIASES.get(key) or (f"{prefix}{near[0]}" if near else None)
+            candidates = similar(key, read, count=1, cutoff=MISSPELT)
+            meant = ALIASES.get(key) or (f"{prefix}{candidates[0]}" if candidates else None)
             if meant and key not in read:
                 raise SgResnetsError(f"nothing reads {prefix}{key}: did you mean {meant}?")
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sg_resnets.distillation.losses import METHODS
 from sg_resnets.host.callbacks import ActivationStatistics, GradientFlow, TrainingCurves
-from sg_resnets.host.distillation import RegisteredDistillationLoss, RegisteredDistiller
+from sg_resnets.host.distillation import DistillationLoss, RegisteredDistiller
 from sg_resnets.host.patching import Put, Repair
 from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
@@ -89,7 +89,7 @@ ENTRIES = Repair(
         Put(ARCHITECTURES, CUSTOM, CustomResNet),
         Put(KD_ARCHITECTURES, "distiller", RegisteredDistiller),
         *(Put(LOSSES, loss.__name__, loss) for loss in (*METHODS, BinaryCrossEntropy)),
-        Put(LOSSES, "DistillationLoss", RegisteredDistillationLoss),
+        Put(LOSSES, "DistillationLoss", DistillationLoss),
         Put(LOSSES, "FocalLoss", FocalLossOfClasses),
         *(
             Put(CALLBACKS, callback.__name__, callback)

@@ -100,9 +100,10 @@ def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader 
             classes than the network's.
     """
     if len(loader) == 0:
+        images = len(loader.dataset)  # type: ignore[arg-type]
         raise SgResnetsError(
-            f"the training data has {len(loader.sampler)} images, fewer than one batch of {loader.batch_size}: set a "  # type: ignore
-            "smaller batch_size"
+            f"the training data has {images} images, fewer than one batch of {loader.batch_size}: set a smaller "
+            f"batch_size"
         )
     for split, each in (("train", loader), ("val", valid_loader)):
         if each is not None and each.num_workers and getattr(each.dataset, "images", torch.empty(0)).is_cuda:

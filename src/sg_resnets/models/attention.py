@@ -60,13 +60,13 @@ class ConvolutionalBlockAttention(nn.Module):
 
     def __init__(self, channels: int, config: ResNetConfig) -> None:
         super().__init__()
-        inner = squeezed(channels, config.reduction, least=1)
+        inner = squeezed(channels, config.reduction, minimum=1)
         self.mlp = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(inplace=True), nn.Conv2d(inner, channels, 1))
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
         self.bn = nn.BatchNorm2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, most = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-        x = x * (self.mlp(mean) + self.mlp(most)).sigmoid()
+        mean, largest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        x = x * (self.mlp(mean) + self.mlp(largest)).sigmoid()
         where = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
         return x * self.bn(self.conv(where)).sigmoid()

@@ -34,9 +34,9 @@ def activation(config: ResNetConfig, inplace: bool = True) -> nn.Module:
     return make(inplace=inplace) if make is nn.ReLU else make()
 
 
-def squeezed(channels: int, reduction: int, least: int = 8) -> int:
+def squeezed(channels: int, reduction: int, minimum: int = 8) -> int:
     """Channels of an attention's inner layer: C / r (Hu et al. 2018, section 3.2), and as timm does, 8 at least."""
-    return max(channels // reduction, least)
+    return max(channels // reduction, minimum)
 
 
 class _Uninitialised(nn.Conv2d):

@@ -24,7 +24,7 @@ class SelectiveKernel(nn.Module):
         stride: int,
         groups: int,
         reduction: int,
-        least: int,
+        minimum: int,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -38,7 +38,7 @@ class SelectiveKernel(nn.Module):
             )
             for dilation in (1, 2)
         )
-        inner = squeezed(out_channels, reduction, least)
+        inner = squeezed(out_channels, reduction, minimum)
         self.fuse = nn.Sequential(
             nn.Conv2d(out_channels, inner, 1, bias=False), nn.BatchNorm2d(inner), activation(config)
         )
@@ -59,7 +59,7 @@ class SelectiveKernelBasicBlock(OrderedBlock):
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__()
         kernels = SelectiveKernel(
-            config, in_channels, channels, 1 if config.pools else stride, 1, reduction=8, least=16
+            config, in_channels, channels, 1 if config.pools else stride, 1, reduction=8, minimum=16
         )
         self.weight_layers(config, kernels, conv(config, channels, channels, 3), strided=1 if stride > 1 else 0)
         self.bn1 = nn.Identity()
@@ -71,8 +71,8 @@ class SelectiveKernelBottleneck(OrderedBottleneck):
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__(in_channels, channels, stride, config)
-        width, least = inner_width(channels, config), 8 if config.groups == 1 else 32
-        self.conv2 = SelectiveKernel(config, width, width, 1 if config.pools else stride, config.groups, 16, least)
+        width, minimum = inner_width(channels, config), 8 if config.groups == 1 else 32
+        self.conv2 = SelectiveKernel(config, width, width, 1 if config.pools else stride, config.groups, 16, minimum)
         self.bn2 = nn.Identity()
 
 
@@ -87,7 +87,7 @@ class SplitAttention(nn.Module):
         super().__init__()
         groups, radix = config.groups, config.splits
         self.width, self.groups, self.radix = width, groups, radix
-        inner = squeezed(width * radix, 4, least=32)
+        inner = squeezed(width * radix, 4, minimum=32)
         self.conv = nn.Conv2d(width, width * radix, 3, stride, 1, groups=groups * radix, bias=False)
         self.bn0 = nn.BatchNorm2d(width * radix)
         self.relu = activation(config)

@@ -128,9 +128,9 @@ def _download(url: str, name: str, digits: str = "") -> Path:
         except (OSError, RuntimeError) as error:  # no network; another checksum
             raise SgResnetsError(f"{url} could not be downloaded ({error}): put that file at {path}") from None
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(digits):
-        raise SgResnetsError(f"{path} is damaged (SHA-256 {found[:8]}, not {digits}): delete it; it comes from {url}")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(digits):
+        raise SgResnetsError(f"{path} is damaged (SHA-256 {digest[:8]}, not {digits}): delete it; it comes from {url}")
     return path
 
 

@@ -157,7 +157,7 @@ class ResNet(nn.Module):
         """
         if new_head is None:
             if new_num_classes is None:
-                raise SgResnetsError("replace_head needs new_num_classes (a whole number) or new_head (a module)")
+                raise SgResnetsError("replace_head needs new_num_classes (an integer) or new_head (a module)")
             new_head = nn.Linear(self._features, new_num_classes).to(next(self.parameters()))
         self.fc = new_head
         self.head_is_new = True

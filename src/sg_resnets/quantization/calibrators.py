@@ -17,15 +17,15 @@ class MaxCalibrator:
 
     def __init__(self, axis: int | None = None) -> None:
         self.axis = axis
-        self.most: Tensor | None = None
+        self.largest: Tensor | None = None
 
     def collect(self, x: Tensor) -> None:
         magnitude = x.detach().abs()
-        most = magnitude.amax() if self.axis is None else magnitude.transpose(0, self.axis).flatten(1).amax(1)
-        self.most = most if self.most is None else torch.maximum(self.most, most)
+        largest = magnitude.amax() if self.axis is None else magnitude.transpose(0, self.axis).flatten(1).amax(1)
+        self.largest = largest if self.largest is None else torch.maximum(self.largest, largest)
 
     def amax(self) -> Tensor | None:
-        return self.most
+        return self.largest
 
 
 class HistogramCalibrator:
@@ -45,14 +45,14 @@ class HistogramCalibrator:
 
     def collect(self, x: Tensor) -> None:
         magnitude = x.detach().float().abs()
-        most = magnitude.amax().item()
-        if not math.isfinite(most + self.width):
+        largest = magnitude.amax().item()
+        if not math.isfinite(largest + self.width):
             self.width = math.nan
-        if math.isnan(self.width) or (most == 0.0 and self.counts is None):
+        if math.isnan(self.width) or (largest == 0.0 and self.counts is None):
             return
         if self.counts is None:
-            self.width, self.counts = most / BINS, torch.zeros(2 * BINS, dtype=torch.float64)
-        while most > self.width * len(self.counts):
+            self.width, self.counts = largest / BINS, torch.zeros(2 * BINS, dtype=torch.float64)
+        while largest > self.width * len(self.counts):
             self.counts = torch.cat([self.counts.view(-1, 2).sum(1), torch.zeros(BINS, dtype=torch.float64)])
             self.width *= 2
         top = self.width * len(self.counts)
@@ -77,7 +77,7 @@ class HistogramCalibrator:
         return float(torch.searchsorted(share, self.percentile / 100).clamp(max=self._used() - 1)) + 1
 
     def _by_squared_error(self) -> float:
-        """The range with the least mean squared error of quantising what was counted."""
+        """The range with the smallest mean squared error of quantising what was counted."""
         assert self.counts is not None
         used = self._used()
         middles, counts = torch.arange(used) + 0.5, self.counts[:used]
@@ -93,7 +93,7 @@ class HistogramCalibrator:
         assert self.counts is not None
         counts, used = self.counts.clone(), self._used()
         counts[0] = counts[1] if used > 1 else counts[0]  # the zeros of a ReLU say nothing of the range
-        best, least = used, float("inf")
+        best, smallest = used, float("inf")
         for size in (*range(min(self.levels + 1, used), used, max(1, used // 128)), used):
             reference = counts[:size].clone()
             reference[-1] += counts[size:used].sum()
@@ -105,6 +105,6 @@ class HistogramCalibrator:
             p, q = reference / reference.sum(), spread / spread.sum().clamp(min=1e-30)
             known = p > 0
             divergence = float((p[known] * (p[known] / q[known].clamp(min=1e-12)).log()).sum())
-            if divergence < least:
-                best, least = size, divergence
+            if divergence < smallest:
+                best, smallest = size, divergence
         return float(best)

@@ -103,9 +103,9 @@ QUANTIZED = {nn.Conv2d: QuantConv2d, nn.Linear: QuantLinear}
 
 def quantize_weights(layer: Any, params: QuantizationParams) -> None:
     """Turn a convolution or linear layer into its quantised kind, in place: its weights keep their names."""
-    channels, most = len(layer.weight) if params.per_channel else None, 63 if params.reduce_range else 127
+    channels, largest = len(layer.weight) if params.per_channel else None, 63 if params.reduce_range else 127
     layer.__class__ = QUANTIZED[type(layer)]
-    layer.weight_quantizer = Quantizer(-most, most, 0, channels, params.learn_amax)
+    layer.weight_quantizer = Quantizer(-largest, largest, 0, channels, params.learn_amax)
 
 
 def activation_quantizer(negative: bool, params: QuantizationParams) -> Quantizer:

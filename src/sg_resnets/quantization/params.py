@@ -1,4 +1,4 @@
-"""`quantization_params` of a recipe, checked: the host's keys, and `target`, `reduce_range`,
+"""`quantization_params` of a recipe, checked: SuperGradients' keys, and `target`, `reduce_range`,
 `sensitivity_images`."""
 
 from collections.abc import Mapping
@@ -106,7 +106,7 @@ class QuantizationParams:
 
     @classmethod
     def from_recipe(cls, given: Mapping[str, Any] | None) -> "QuantizationParams":
-        """From a recipe's `quantization_params`, in which the host nests some keys.
+        """From a recipe's `quantization_params`, in which SuperGradients nests some keys.
 
         Raises:
             SgResnetsError: a key or a value that there is not.

@@ -27,10 +27,10 @@ def ranges(x: Tensor) -> dict[str, float]:
 def draw_ranges(x: Tensor, bits: int = 3) -> "Figure":
     """Return a figure: the staircase of `bits` bits, the error it makes, and the values of `x`, never below 0, with
     the end of each method's range."""
-    found = ranges(x)
+    ends = ranges(x)
     quantizer = Quantizer(0, 2**bits - 1, 0)
-    quantizer.amax.fill_(found["percentile"])
-    line = torch.linspace(0, 1.2 * found["percentile"], 1000)
+    quantizer.amax.fill_(ends["percentile"])
+    line = torch.linspace(0, 1.2 * ends["percentile"], 1000)
     stairs = quantizer(line)
     figure = new_figure(10, 3.2)
     steps, errors, values = figure.subplots(1, 3)
@@ -38,7 +38,7 @@ def draw_ranges(x: Tensor, bits: int = 3) -> "Figure":
     steps.plot(line, stairs, color=COLOURS[0], label=f"rounded to {2**bits} values")
     errors.plot(line, stairs - line, color=COLOURS[1], label="error")
     values.hist(x.flatten().numpy(), bins=200, log=True, color="0.7")
-    for colour, (method, amax) in zip(COLOURS, found.items(), strict=False):
+    for colour, (method, amax) in zip(COLOURS, ends.items(), strict=False):
         values.axvline(amax, color=colour, label=f"{method}: {amax:.2f}")
     for axes, label in ((steps, "rounded"), (errors, "rounded - x"), (values, "how often")):
         axes.set(xlabel="x", ylabel=label)

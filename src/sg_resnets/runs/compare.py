@@ -73,15 +73,15 @@ def compare(paths: Sequence[Path]) -> list[Row]:
     for run in map(_read, folders):
         key = json.dumps(run.settings, sort_keys=True), run.experiment, run.seeds
         latest[key] = max(latest.get(key, run), run, key=lambda one: one.folder.name)
-    groups: dict[tuple[str, Path | None], list[_Run]] = {}
+    settled: dict[tuple[str, Path | None], list[_Run]] = {}
     for (settings, experiment, _), run in latest.items():
         seeds = [seed for others, _, seed in latest if others == settings]
         shared = len(set(seeds)) < len(seeds)
-        groups.setdefault((settings, experiment if shared else None), []).append(run)
+        settled.setdefault((settings, experiment if shared else None), []).append(run)
     named: dict[str, list[list[_Run]]] = {}
-    for runs in groups.values():
+    for runs in settled.values():
         named.setdefault(_name(runs), []).append(runs)
-    rows = [_row(*pair) for name, alike in named.items() for pair in zip(_labels(name, alike), alike, strict=True)]
+    rows = [_row(*pair) for name, groups in named.items() for pair in zip(_labels(name, groups), groups, strict=True)]
     return rows + _teachers(latest.values())
 
 
@@ -166,9 +166,9 @@ def _teachers(runs: Iterable[_Run]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """The lines to print; accuracies in %, time in seconds, mean +- standard deviation over the runs."""
-    wide = max(len(row.label) for row in rows)
+    width = max(len(row.label) for row in rows)
     yield (
-        f"{'':<{wide}} {'network':<18} {'parameters':>11} {'runs':>4} {'final accuracy':>15} {'best epoch':>15} "
+        f"{'':<{width}} {'network':<18} {'parameters':>11} {'runs':>4} {'final accuracy':>15} {'best epoch':>15} "
         f"{'time':>7}"
     )
     for row in rows:
@@ -176,7 +176,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         seconds = f"{statistics.fmean(row.seconds):,.0f} s" if row.seconds else ""
         final, best = (_percent(values) for values in (row.final, row.best))
         yield (
-            f"{row.label:<{wide}} {row.architecture:<18} {row.parameters:>11,} {runs:>4} {final:>15} {best:>15} "
+            f"{row.label:<{width}} {row.architecture:<18} {row.parameters:>11,} {runs:>4} {final:>15} {best:>15} "
             f"{seconds:>7}"
         )
 

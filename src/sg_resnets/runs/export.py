@@ -44,16 +44,16 @@ class Exported:
         return f"{self.path}  {len(contents):,} bytes  SHA-256 {sha256(contents).hexdigest()}  from {self.checkpoint}"
 
 
-def choose_format(asked: str, output: Path | None, uint8_input: bool, quantization: Sequence[str]) -> str:
+def choose_format(wanted: str, output: Path | None, uint8_input: bool, quantization: Sequence[str]) -> str:
     """Return the format that a file is written in: the one that is asked for, else that of its name.
 
     Raises:
         SgResnetsError: an unknown format, a name that does not end as it does, or options of another format.
     """
     endings = " or ".join(dict.fromkeys(SUFFIXES.values()))
-    if not asked and output is not None and output.suffix not in SUFFIXES.values():
+    if not wanted and output is not None and output.suffix not in SUFFIXES.values():
         raise SgResnetsError(f"{output}: the file's name must end in {endings}")
-    kind = asked or (output.suffix.removeprefix(".") if output else "onnx" if uint8_input else "safetensors")
+    kind = wanted or (output.suffix.removeprefix(".") if output else "onnx" if uint8_input else "safetensors")
     if kind not in SUFFIXES:
         raise SgResnetsError(f"--format {kind}: {choices(kind, SUFFIXES)}")
     if uint8_input and kind == "safetensors":
@@ -105,8 +105,8 @@ def export_onnx(
     check_parent(output)
     path, state = load(run)
     recipe = recipe_of(state, plugins)
-    asked = OmegaConf.merge(recipe.get("quantization_params") or {}, OmegaConf.from_dotlist(list(quantization)))
-    params = QuantizationParams.from_recipe(asked)  # type: ignore[arg-type]
+    merged = OmegaConf.merge(recipe.get("quantization_params") or {}, OmegaConf.from_dotlist(list(quantization)))
+    params = QuantizationParams.from_recipe(merged)  # type: ignore[arg-type]
     kind, accuracy = "fp32", None
     if OmegaConf.select(recipe, "training_hyperparams.metric_to_watch") == "Accuracy" and state.get("acc") is not None:
         accuracy = float(state["acc"])

@@ -1,4 +1,4 @@
-"""Task losses that the host lacks."""
+"""Task losses that SuperGradients lacks."""
 
 import torch
 import torch.nn.functional as F

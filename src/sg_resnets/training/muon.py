@@ -19,7 +19,7 @@ class Muon(Optimizer):
     vectors, which are batch-norm's parameters and biases, take the steps of AdamW.
 
     A convolution's weight is the matrix (C_out, C_in k k). Where its momentum, an average, is U S V^T by its singular
-    values, it moves along U V^T: all directions alike. This times 0.2 sqrt(the longer side) has entries as large as
+    values, it moves along U V^T: all directions by_shape. This times 0.2 sqrt(the longer side) has entries as large as
     AdamW's steps (Liu et al. 2025, 'Muon is scalable for LLM training', section 2.2), so that one `lr` and one
     decoupled `weight_decay` serve both. `momentum` and `nesterov` are of matrices, `betas` and `eps` of vectors.
 
@@ -52,16 +52,16 @@ class Muon(Optimizer):
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
-            alike = defaultdict(list)
+            by_shape = defaultdict(list)
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 if weight.ndim > 1 and weight[0].numel() > 1:  # LayerScale's (C, 1, 1) is a vector
-                    alike[weight.shape, weight.device].append((weight, weight.grad))
+                    by_shape[weight.shape, weight.device].append((weight, weight.grad))
                 else:
                     self._step_of_adam(weight, weight.grad, group["lr"], group["betas"], group["eps"])
-            for same in alike.values():
+            for same in by_shape.values():
                 self._step_of_matrices(same, group["lr"], group["momentum"], group["nesterov"])
         return loss
 

@@ -1,11 +1,14 @@
 """Names that are wrong: of models, recipes, groups; and `--help`."""
 
+import contextlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.errors import MissingConfigException
+from hydra.errors import CompactHydraException, MissingConfigException
+from omegaconf import OmegaConf
 from super_gradients.common.environment import argparse_utils
 from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
 from super_gradients.training.models import model_factory
@@ -14,7 +17,10 @@ from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.models.zoo import refuse_unknown_model
 from sg_resnets.runs.recipes import known_recipes
 from sg_resnets.utils.errors import SgResnetsError, choices
+from sg_resnets.utils.files import make_folder
 from sg_resnets.utils.paths import recipes_path
+
+EXTRAS = {"submitit_slurm": "slurm", "ray": "ray", "joblib": "sweeps"}  # of our package, by Hydra's launcher
 
 
 class UnknownModelError(SgResnetsError, UnknownTypeException):
@@ -50,7 +56,26 @@ def name_recipes(
             ours = sorted(path.stem for path in (recipes_path() / group).glob("*.yaml"))
             others = [option for option in error.options or [] if option not in ours]
             text = f"unknown {group} '{name}': {choices(name, ours + others)}"
+            text += f"; it comes with pip install 'sg-resnets[{EXTRAS[name]}]'" if name in EXTRAS else ""
         raise MissingConfigException(text, missing, error.options) from None
+
+
+def try_output_folder(
+    original: Callable[..., Any], self: ConfigLoaderImpl, *args: Any, from_shell: bool = True, **kwargs: Any
+) -> Any:
+    """Try out whether a command's output folder can be made, before Hydra does, which answers with a traceback."""
+    config = original(self, *args, from_shell=from_shell, **kwargs)
+    root = OmegaConf.select(config, "ckpt_root_dir", throw_on_missing=False)
+    if from_shell and isinstance(root, str):
+        missing = [path for path in (Path(root), *Path(root).parents) if not path.exists()]
+        try:
+            make_folder(root, "ckpt_root_dir")
+        except SgResnetsError as error:
+            raise CompactHydraException(str(error)) from None
+        for path in missing:  # --help and --cfg leave nothing behind
+            with contextlib.suppress(OSError):
+                path.rmdir()
+    return config
 
 
 def leave_help_to_hydra(original: Callable[[], int]) -> int:
@@ -61,10 +86,12 @@ def leave_help_to_hydra(original: Callable[[], int]) -> int:
 REPAIRS = (
     Repair(
         "names",
-        "an unknown recipe is answered with Hydra's search path, an unknown architecture without the similar ones",
+        "an unknown recipe is answered with Hydra's search path, an unknown architecture without the similar ones, an "
+        "output folder that cannot be made with a traceback",
         [
             Patch(model_factory, "get_architecture", name_models),
             Patch(ConfigLoaderImpl, "load_configuration", name_recipes),
+            Patch(ConfigLoaderImpl, "load_configuration", try_output_folder),
         ],
     ),
     Repair(
