@@ -77,7 +77,7 @@ test-lowest: .venv-lowest/installed
 
 .venv-lowest/installed: requirements-lowest.txt requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		data-gradients==0.3.2 super-gradients==3.7.1 --editable .
 	touch $@
@@ -90,6 +90,9 @@ lock: dev
 	$(COMPILE) --output-file requirements.lock
 	printf 'data-gradients==0.3.2\nsuper-gradients==3.7.1\n' >> requirements.lock
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	grep -E '^(build|hatchling|hydra-joblib-launcher|nbmake|openvino|pytest|pytest-xdist|timm)==' requirements-dev.lock \
+		| $(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links pyproject.toml - --output-file requirements-lowest.txt
 
 clean:
 	rm -rf .venv build dist

@@ -9,8 +9,8 @@ the Hydra plugin activates.
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # for type checkers it is True; the import of typing takes longer than all of this
 if TYPE_CHECKING:
     from collections.abc import Callable
 

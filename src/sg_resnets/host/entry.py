@@ -210,13 +210,17 @@ def leave_validation_workers(
 
 
 def make_paths_absolute(recipe: Any) -> None:
-    """Write down where files are, so that a run can be resumed from another folder."""
-    keys = [f"{who}checkpoint_params.checkpoint_path" for who in ("", "student_", "teacher_")]
-    keys += [f"dataset_params.{split}_dataset_params.root" for split in ("train", "val")]
-    for key in keys:
-        value = OmegaConf.select(recipe, key, throw_on_missing=False)
-        if isinstance(value, str) and (path := Path(value).expanduser()).exists() and not path.is_absolute():
-            OmegaConf.update(recipe, key, str(path.absolute()))
+    """Write down where files are, so that a run can be resumed from another folder; what follows another key stays
+    so."""
+    parts = {f"{who}checkpoint_params": "checkpoint_path" for who in ("", "student_", "teacher_")}
+    parts |= {f"dataset_params.{split}_dataset_params": "root" for split in ("train", "val")}
+    for part, key in parts.items():
+        node = OmegaConf.select(recipe, part)
+        if not OmegaConf.is_dict(node) or OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
+            continue
+        path = Path(str(node.get(key) or "")).expanduser()
+        if node.get(key) and path.exists() and not path.is_absolute():
+            node[key] = str(path.absolute())
 
 
 def seed_network(recipe: Any) -> None:

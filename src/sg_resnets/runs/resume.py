@@ -31,7 +31,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> None:
         raise SgResnetsError(f"{file} is missing: the run was not trained from a recipe")
     recipe = OmegaConf.load(file)
     with open_dict(recipe):
-        recipe.update({name: None for name in SHORTCUTS})  # what they stood for is in the recipe already
+        recipe.update(dict.fromkeys(SHORTCUTS))  # what they stood for is in the recipe already
     for override in overrides:
         _check_override(recipe, override, run)
     recipe.merge_with_dotlist(list(overrides))
