@@ -1,23 +1,19 @@
-"""What the tests share: the repaired host, and our recipes made small enough to train in a second."""
+"""What the tests of several folders share: SuperGradients, imported and repaired; our recipes made small enough to
+train in a second; commands; networks and images."""
 
+import hashlib
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-# A net of 8 layers on 256 images: real recipes, real data, a second an epoch.
-TINY = [
-    "epochs=1",
-    "batch_size=64",
-    "+arch_params.depth=8",
-    "+arch_params.widths=[4,8,16]",
-    "training_hyperparams.mixed_precision=False",
-    "+dataset_params.train_dataset_params.max_samples=256",
-    "+dataset_params.val_dataset_params.max_samples=100",
-]
+from support import GREY_8, TINY
 
 
 def pytest_collection_modifyitems(items):
@@ -31,6 +27,9 @@ def pytest_collection_modifyitems(items):
 def _one_thread_and_seed():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+# SuperGradients and its recipes.
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +68,9 @@ def train(compose, tmp_path, host):
     return run
 
 
+# Commands.
+
+
 @pytest.fixture
 def run_python():
     """run_python(*args, cwd=...) -> CompletedProcess of a fresh interpreter, as a user starts it."""
@@ -95,3 +97,146 @@ def sg_resnets_command(run_python):
         return run_python(script, *args, cwd=cwd, **env)
 
     return run
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, host):
+    """command("evaluate", run) -> (exit code, printed, error): the command in this process, as its script runs it."""
+    from sg_resnets import cli
+
+    def run(*args):
+        monkeypatch.setattr("sys.argv", ["sg-resnets", *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        code = stopped.value.code
+        said = capsys.readouterr()
+        return (1 if isinstance(code, str) else code or 0), said.out, code if isinstance(code, str) else said.err
+
+    return run
+
+
+# Images.
+
+
+@pytest.fixture
+def images():
+    """Four grey ones."""
+    return torch.randn(4, 1, 28, 28)
+
+
+@pytest.fixture(scope="session")
+def batch():
+    """64 training images of the course, and their labels."""
+    from sg_resnets.course.setups import COURSE, load_images
+
+    return load_images(COURSE, train=True, count=64)
+
+
+@pytest.fixture(scope="session")
+def images_and_labels(host):
+    """All test images of the embedded subset, normalised, and their labels."""
+    from sg_resnets.data import in_memory
+
+    return in_memory("fashion_mnist_mini", train=False).__getitems__(range(2000))
+
+
+@pytest.fixture(scope="session")
+def train_batches(host):
+    """16 batches of 64 training images, as they are evaluated."""
+    from sg_resnets.data import in_memory
+
+    images, labels = in_memory("fashion_mnist_mini", train=True).__getitems__(range(0, 12000, 11))
+    return list(zip(images.split(64), labels.split(64), strict=True))[:16]
+
+
+@pytest.fixture
+def picture_folder(tmp_path):
+    """train/ and val/ with two images each of a cat and a dog."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, name in itertools.product(("train", "val"), ("cat", "dog")):
+        (tmp_path / split / name).mkdir(parents=True)
+        for i, shape in enumerate([(51, 40, 3), (40, 73, 3)]):
+            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / split / name / f"{i}.png")
+    return tmp_path
+
+
+# Networks.
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty folder of downloads, and no network."""
+
+    def no_network(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def resnet18(hub, monkeypatch):
+    """torchvision's resnet18 with random weights, as the file that its weights' metadata asks for."""
+    import torchvision
+
+    network = torchvision.models.resnet18().eval()
+    torch.save(network.state_dict(), hub / "file")
+    digits = hashlib.sha256((hub / "file").read_bytes()).hexdigest()[:8]
+    (hub / "file").rename(hub / f"resnet18-{digits}.pth")
+    member = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    changed = type(member.value)(f"https://x.org/resnet18-{digits}.pth", member.transforms, member.meta)
+    only = SimpleNamespace(__members__={"IMAGENET1K_V1": changed})
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: only)
+    return network
+
+
+@pytest.fixture
+def distiller(host):
+    """distiller(taps=..., teacher_input=...) -> a student of widths 4, 8, 16 and a teacher of twice as many."""
+    from super_gradients.training.utils import HpmStruct
+
+    from sg_resnets.host.distillation import RegisteredDistiller as Distiller
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.zoo import ZOO
+
+    def make(**arch_params):
+        config = ZOO["resnet20_cifar"].config
+        student, teacher = (ResNet(config.override(**GREY_8, widths=widths)) for widths in ([4, 8, 16], [8, 16, 32]))
+        return Distiller(HpmStruct(**arch_params), student, teacher)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(host):
+    """The shipped ResNet-20."""
+    from super_gradients.training import models
+
+    return models.get("resnet20_cifar", num_classes=10, pretrained_weights="fashion_mnist").eval()
+
+
+@pytest.fixture(scope="module")
+def calibrated(trained, train_batches):
+    """calibrated(**params) -> the shipped ResNet-20 after calibration; in each file, each is made once."""
+    from sg_resnets.quantization.calibrate import calibrate
+    from sg_resnets.quantization.graph import insert_quantizers
+    from sg_resnets.quantization.params import QuantizationParams
+
+    made = {}
+
+    def make(**given):
+        key = str(sorted(given.items()))
+        if key not in made:
+            params = QuantizationParams(**given)
+            network = insert_quantizers(trained, params)
+            calibrate(network, train_batches, params)
+            made[key] = network
+        return made[key]
+
+    return make

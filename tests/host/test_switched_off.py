@@ -1,5 +1,6 @@
 """Each repair is needed: its test fails where the repair is switched off."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,41 @@ TESTS = Path(__file__).parents[1]
 # The test that sees what each repair does.
 WHAT_SEES = {
     "registries": "host/test_registration.py::test_focal_loss",
-    "data_sets": "data/test_registered.py::test_every_data_set_has_a_name_in_the_host",
-    "early_stop": "host/test_repairs.py::test_early_stop",
+    "data_sets": "host/test_datasets.py::test_every_data_set_has_a_name_in_the_host",
+    "early_stop": "integration/test_optimisation.py::test_early_stop",
     "torchvision_processing": "host/test_repairs.py::test_torchvision_processing",
-    "batch_accumulate": "host/test_repairs.py::test_batch_accumulate",
+    "batch_accumulate": "integration/test_optimisation.py::test_batch_accumulate",
     "layer_groups": "integration/test_entry_points.py::test_what_a_recipe_cannot_mean_is_refused_in_a_line",
+    "zero_weight_decay": "host/test_repairs.py::test_zero_weight_decay_holds_for_scalars_and_factors_of_a_channel",
+    "schedule_of_batches": "integration/test_optimisation.py::test_lr_schedulers",
+    "warmup_steps": "integration/test_optimisation.py::test_lr_schedulers",
+    "one_cycle": "integration/test_interrupts.py::test_interrupt_in_the_first_epoch_begins_its_schedule_again",
+    "schedule_warning": "integration/test_entry_points.py::test_a_schedule_of_pytorchs_warns_of_nothing",
+    "colours": "host/test_repairs.py::test_boxes_are_drawn_in_the_colours_of_their_classes",
+    "json_of_numpy": "host/test_repairs.py::test_data_adapters_store_numpys_numbers",
+    "safe_checkpoints": "integration/test_checkpoint_runs.py::test_safe_checkpoints",
+    "whole_checkpoints": "host/test_repairs.py::test_atomic_checkpoints",
+    "recipe_in_checkpoints": "integration/test_training_runs.py::test_recipe_of_a_run",
+    "best_checkpoint": "integration/test_checkpoint_runs.py::test_resume_keeps_best",
+    "average_best_models": "integration/test_checkpoint_runs.py::test_average_best_models",
+    "experiments": "integration/test_training_runs.py::test_recipe_of_a_run",
+    "loggers": "integration/test_training_runs.py"
+    "::test_a_logger_without_its_packages_is_a_line_where_no_recipe_is_checked",
+    "names": "integration/test_entry_points.py::test_an_unknown_architecture_is_of_the_type_that_callers_catch",
+    "help": "integration/test_start_up.py::test_help_option",
+    "mixed_precision": "integration/test_optimisation.py::test_mixed_precision",
+    "torch_compile": "integration/test_optimisation.py::test_compile_in_place",
+    "seed_of_epochs": "integration/test_checkpoint_runs.py::test_seed_each_epoch",
+    "repeated_augmentation": "integration/test_optimisation.py::test_repeated_augmentation",
+    "interrupt": "integration/test_interrupts.py::test_interrupt_in_the_first_validation_loses_no_epoch",
+    "pretrained_weights": "models/test_shipped_checkpoints.py"
+    "::test_shipped_checkpoints_are_small_and_fit_other_classes_and_channels",
+    "trainer": "integration/test_training_runs.py"
+    "::test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_good_checkpoint",
+    "distributed": "integration/test_ddp_failures.py::test_more_processes_than_there_is_room_for_is_one_line",
+    "distillation": "integration/test_distillation_runs.py::test_the_teachers_accuracy_is_measured_once",
+    "int8": "integration/test_int8_runs.py::test_int8",
+    "recipes": "integration/test_training_runs.py::test_seed_before_model",
 }
 
 
@@ -31,7 +62,7 @@ def test_every_repair_is_listed(host):
 def test_its_test_fails_without_it(name):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", TESTS / WHAT_SEES[name]],
-        env={**__import__("os").environ, "SG_RESNETS_WITHOUT": name},
+        env={**os.environ, "SG_RESNETS_WITHOUT": name},
         capture_output=True,
         text=True,
     )

@@ -1,46 +1,20 @@
-"""Many processes on one machine (gloo), started by the recipe and by torchrun: in step, and ended when one dies."""
+"""Many processes on one machine (gloo), started by the recipe and by torchrun, are in step."""
 
-import functools
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
+from pathlib import Path
 
-import psutil
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.data.distributed import DistributedSampler
 
-from sg_resnets.host.repairs.distributed import show_each_once
+from sg_resnets.distillation import losses
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.curves import read_curves
 from sg_resnets.runs.evaluate import evaluate_checkpoint
-from sg_resnets.utils.errors import SgResnetsError
-
-# Fixup has no batch-norm, which would see its own process' images only; in order, and without augmentation, one batch
-# of 64 is two of 32.
-SAME_WORK = [
-    "epochs=2", "lr=0.05", "architecture=fixup_resnet56_cifar", "+arch_params.depth=8", "+arch_params.widths=[4,8,16]",
-    "training_hyperparams.mixed_precision=False", "dataset_params.train_dataloader_params.shuffle=False",
-    "dataset_params.train_dataset_params.horizontal_flip=False", "training_hyperparams.lr_warmup_epochs=0",
-    "+dataset_params.train_dataset_params.max_samples=256", "+dataset_params.val_dataset_params.max_samples=101",
-]  # fmt: skip
-COMMAND = ["super_gradients.train_from_recipe", "--config-name=fashion_mnist_mini_resnet20", *SAME_WORK]
-
-
-def two_processes(folder, launcher, *overrides):
-    """The finished command and the run's folder."""
-    starts = {"recipe": ["-m"], "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m"]}
-    split = ["batch_size=32", f"ckpt_root_dir={folder}", *(["multi_gpu=DDP", "num_gpus=2"] * (launcher == "recipe"))]
-    done = subprocess.run(
-        [sys.executable, *starts[launcher], *COMMAND, *split, *overrides],
-        capture_output=True, text=True, timeout=300, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    return done, sorted(folder.glob("*/RUN_*"))
+from support import COMMAND, SAME_WORK, two_processes
 
 
 @pytest.mark.parametrize("launcher", ["recipe", "torchrun"])
@@ -150,81 +124,43 @@ def test_two_nodes_train_as_one(tmp_path):
     assert len(list(tmp_path.glob("*/RUN_*/ckpt_latest.pth"))) == 1
 
 
-def test_ctrl_c_stops_two_processes_with_a_line(tmp_path):
-    # A shell that runs the suite in its background has children ignore SIGINT; a user's terminal does not.
-    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    started = subprocess.Popen(
-        [sys.executable, "-m", *COMMAND, "epochs=2000", "batch_size=32", f"ckpt_root_dir={tmp_path}", "multi_gpu=DDP",
-         "num_gpus=2"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=listen,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        while not list(tmp_path.glob("*/RUN_*/ckpt_latest.pth")):
-            assert started.poll() is None, started.stderr.read()
-            time.sleep(0.2)
-        os.killpg(started.pid, signal.SIGINT)
-        _, printed = started.communicate(timeout=60)
-        assert started.returncode == 130 and "Stopped; what was saved is in the run's folder" in printed
-        assert "Traceback" not in printed, printed[-2000:]
-    finally:
-        started.kill()
+def _distil_in_two_processes(rank, port, folder):
+    import os
+
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    network, images, labels, loss = torch.load(Path(folder, "network.pt"), weights_only=False)
+    parallel = DistributedDataParallel(network)
+    half = slice(2 * rank, 2 * rank + 2)
+    total, _ = loss(parallel(images[half]), labels[half])
+    total.backward()
+    buckets = sum(p.numel() for p in parallel.parameters())
+    torch.save(({n: p.grad for n, p in network.named_parameters()}, buckets), Path(folder, f"{rank}.pt"))
+    dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("number", ["two", 0, 1.5, -2])
-def test_a_wrong_number_of_processes_is_one_line(number, train):
-    with pytest.raises(SgResnetsError, match=rf"^num_gpus={number}: must be an integer >= 1, or -1 for all$"):
-        train("multi_gpu=DDP", f"num_gpus={number}")
+def test_two_processes_have_the_gradient_of_one(distiller, images, tmp_path):
+    """With features and a regressor; in eval mode, as batch-norm sees the process' own images only."""
+    import socket
 
+    import torch.multiprocessing as mp
 
-def test_a_dead_process_ends_the_run_with_a_line(tmp_path):
-    started = subprocess.Popen(
-        [sys.executable, "-m", *COMMAND, "epochs=2000", "batch_size=32", f"ckpt_root_dir={tmp_path}", "multi_gpu=DDP",
-         "num_gpus=2"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    try:
-        while not list(tmp_path.glob("*/RUN_*/ckpt_latest.pth")):
-            assert started.poll() is None, started.stderr.read()
-            time.sleep(0.2)
-        workers = [child for child in psutil.Process(started.pid).children() if "RANK" in child.environ()]
-        victim = next(worker for worker in workers if worker.environ()["RANK"] == "1")
-        victim.kill()
-        began = time.monotonic()
-        _, printed = started.communicate(timeout=60)
-        assert time.monotonic() - began < 60 and started.returncode == 1
-        assert "Process 1 of 2 ended with signal 9; the others were stopped." in printed
-        assert "Traceback" not in printed.split("Process 1 of 2")[1]
-    finally:
-        started.kill()
-
-
-def test_more_processes_than_there_is_room_for_is_one_line(tmp_path):
-    done, runs = two_processes(tmp_path, "recipe", "num_gpus=999")
-    assert done.returncode == 1 and not runs and "Traceback" not in done.stderr
-    assert "num_gpus=999 processes, but there is no GPU" in done.stderr or "num_gpus=999, but there are" in done.stderr
-
-
-def test_evaluation_shows_each_sample_once():
-    data = TensorDataset(torch.arange(11))
-    seen = []
-    for rank in range(3):
-        sampler = DistributedSampler(data, num_replicas=3, rank=rank, shuffle=False)
-        loader = DataLoader(data, batch_size=2, sampler=sampler)
-        show_each_once(loader)
-        assert len(loader) == 2
-        seen += [int(i) for (batch,) in loader for i in batch]
-    assert sorted(seen) == list(range(11))
-
-
-def test_a_port_in_use_is_one_line(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        done = subprocess.run(
-            [sys.executable, "-m", *COMMAND, f"ckpt_root_dir={tmp_path}"],
-            capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**os.environ, **place},
-        )  # fmt: skip
-    assert done.returncode == 1 and f"port {port} is in use" in done.stderr and "Traceback" not in done.stderr
+    network = distiller(taps={"student": "layer2", "teacher": "layer2", "regressor": True})
+    network.fit_to(images)
+    labels = torch.tensor([1, 3, 5, 7])
+    loss = losses.DistillationLoss(torch.nn.CrossEntropyLoss(), "FitNet", weight=10.0)
+    torch.save((network.eval(), images, labels, loss), tmp_path / "network.pt")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_distil_in_two_processes, (port, str(tmp_path)), nprocs=2)
+    loss(network(images), labels)[0].backward()
+    for rank in range(2):
+        gradients, buckets = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert buckets == sum(p.numel() for p in network.parameters())
+        for name, parameter in network.named_parameters():
+            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-5, atol=1e-6)

@@ -1,13 +1,11 @@
-"""`sg-resnets compare` and safetensors files, on the command line."""
+"""Runs beside each other: which are one row, what their labels tell apart, and a picture that can be read."""
 
 import json
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from sg_resnets.runs import compare
-from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.curves import EpochRecord, write_curves
 from sg_resnets.utils.errors import SgResnetsError
 
@@ -132,7 +130,8 @@ def test_the_picture_is_legible_whatever_the_labels(count, words, epochs):
         assert len(looks) == min(count, 24)
         low, high = panel.get_xlim()
         assert all(tick == int(tick) for tick in panel.get_xticks() if low <= tick <= high)
-    for text in (legend, figure._suptitle):
+    (title,) = (text for text in figure.texts if text.get_text() == figure.get_suptitle())
+    for text in (legend, title):
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
     shown = [text.get_text() for text in legend.get_texts()]
@@ -147,42 +146,3 @@ def test_a_quantised_run_has_as_many_parameters_as_evaluate_says(a_run, tmp_path
     state = torch.load(run / "ckpt_best.pth")
     torch.save({**state, "net": {**weights, **ranges}}, run / "ckpt_best.pth")
     assert compare.compare([run])[0].parameters == 40 + 5 * learn
-
-
-def test_compare_and_export_on_the_command_line(train, sg_resnets_command, tmp_path, host):
-    from super_gradients.training import models
-
-    network, run = train("epochs=2", "training_hyperparams.ema=True")
-    (tmp_path / "README.md").touch()
-    paths = (tmp_path / "README.md", run.parent, tmp_path / "pretrained")  # as checkpoints/* gives them
-    done = sg_resnets_command("compare", *paths, "--output", tmp_path / "c.png", cwd=tmp_path)
-    assert done.returncode == 0 and "resnet20_cifar" in done.stdout and (tmp_path / "c.png").stat().st_size > 5000
-    (left_out,) = (line for line in done.stdout.splitlines() if line.startswith("left out"))
-    assert left_out.endswith(f": {paths[2]}")
-    parameters = f" {sum(parameter.numel() for parameter in network.parameters()):,}"
-    assert parameters in done.stdout
-    refused = sg_resnets_command("compare", tmp_path / "nothing", cwd=tmp_path)
-    assert refused.returncode == 1 and "no run with ckpt_best.pth and curves.csv" in refused.stderr
-
-    file = tmp_path / "mine.safetensors"
-    done = sg_resnets_command("export", run, file, cwd=tmp_path)
-    assert done.returncode == 0 and "SHA-256" in done.stdout
-    assert (
-        file.stat().st_mode == (run / "ckpt_best.pth").stat().st_mode
-    )  # others may read it where the run is theirs too
-    best = read(run / "ckpt_best.pth")
-    with safe_open(file, framework="pt") as opened:
-        assert all(torch.equal(opened.get_tensor(key), best["ema_net"][key]) for key in best["ema_net"])
-    arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}
-    network = models.get("resnet20_cifar", arch_params=arch, num_classes=10, checkpoint_path=str(file))
-    assert torch.equal(network.fc.weight, best["ema_net"]["fc.weight"])
-    rows = [sg_resnets_command("evaluate", path, cwd=tmp_path).stdout for path in (run, file)]
-    accuracy = [next(line for line in row.splitlines() if "test Accuracy" in line) for row in rows]
-    assert accuracy[0] == accuracy[1] and all(parameters in row for row in rows)
-
-    for output, words in (("x.pth", "must end in .safetensors"), ("no/x.safetensors", "cannot be written")):
-        refused = sg_resnets_command("export", run, output, cwd=tmp_path)
-        assert refused.returncode == 1 and words in refused.stderr and refused.stderr.count("\n") == 1
-    file.write_bytes(file.read_bytes()[:999])
-    refused = sg_resnets_command("evaluate", file, cwd=tmp_path)
-    assert refused.returncode == 1 and "damaged" in refused.stderr

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from super_gradients.common.registry.registry import OPTIMIZERS
 from torch import nn
 
 from sg_resnets.training.muon import Muon, orthogonal
@@ -36,10 +35,6 @@ def test_a_factor_for_each_channel_is_a_vector():
         Muon([factor], lr=0.01).step()
         moved.append(factor.detach().flatten())
     assert torch.equal(*moved)
-
-
-def test_the_host_finds_it_by_name():
-    assert OPTIMIZERS["Muon"] is Muon
 
 
 @pytest.mark.parametrize("rows, columns", [(16, 144), (144, 16), (10, 64), (16, 9), (32, 32)])

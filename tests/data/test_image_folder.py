@@ -1,0 +1,40 @@
+"""Folders of pictures: what cannot be read is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sg_resnets.data.image_folder import ImageFolderImages, read_rgb
+from sg_resnets.utils.errors import SgResnetsError
+
+
+def test_sixteen_bits_of_grey_keep_their_steps(tmp_path):
+    """Pillow alone clips them to white."""
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    with Image.open(tmp_path / "ramp.png") as stored:
+        assert stored.mode.startswith("I;16")
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "ramp.png"))[..., 1], ramp >> 8)
+
+
+def test_pictures_broken_in_other_ways_are_named(picture_folder, monkeypatch):
+    whole = picture_folder / "train" / "dog" / "0.png"
+    content = bytearray(whole.read_bytes())
+    content[content.index(b"IDAT") + 8] ^= 0xFF
+    content[-20:-16] = b"\x00\x01\x02\x03"  # a chunk that is none
+    whole.write_bytes(content)
+    with pytest.raises(SgResnetsError, match=r"dog/0\.png cannot be read as an image"):
+        list(ImageFolderImages(str(picture_folder), size=16))
+
+
+def test_a_picture_larger_than_pillow_dares_is_named(picture_folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(SgResnetsError, match="cannot be read as an image"):
+        ImageFolderImages(str(picture_folder), size=16)[0]
+
+
+def test_one_class_alone_is_refused(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "cat").mkdir(parents=True)
+    with pytest.raises(SgResnetsError, match="has one class folder, cat, and two are needed at least"):
+        ImageFolderImages(str(tmp_path))

@@ -1,0 +1,93 @@
+"""The INT8 file: integer kernels, its size, its biases, its pixels, and the network that it leaves as it was."""
+
+import copy
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from sg_resnets.export import benchmark as onnx_benchmark
+from sg_resnets.export import onnx as onnx_file
+from sg_resnets.quantization import graph
+from sg_resnets.quantization.calibrate import calibrate
+from sg_resnets.quantization.params import QuantizationParams
+from support import network_of, optimised
+
+
+def test_writing_a_file_leaves_the_network_as_it_was(trained, write):
+    network = copy.deepcopy(trained).train()
+    network.bn1.eval()  # as for frozen statistics
+    write(network)
+    assert network.training and network.layer1.training and not network.bn1.training
+
+
+def test_resnet20_is_all_integer_kernels_small_and_agrees(calibrated, trained, write, tmp_path, images_and_labels):
+    small, large = write(calibrated()), write(trained, "fp32")
+    found = optimised(small, tmp_path)
+    assert found["QLinearConv"] == 19 and found["QLinearAdd"] == 9
+    assert not {"Conv", "FusedConv", "Add", "Relu", "Gemm", "MatMul", "GlobalAveragePool"} & set(found)
+    assert small.stat().st_size <= 0.32 * large.stat().st_size
+    model = onnx.load(small)
+    onnx.checker.check_model(model, full_check=True)
+    stored = Counter()
+    for initializer in model.graph.initializer:
+        stored[numpy_helper.to_array(initializer).dtype.name] += numpy_helper.to_array(initializer).size
+    weights = sum(p.numel() for p in trained.parameters() if p.ndim > 1)
+    assert stored["int8"] >= weights and stored["float32"] < 0.01 * weights
+    scalars = [numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"]
+    assert all(value.ndim == 0 for value in scalars if value.size == 1 and value.dtype.name in ("float32", "uint8"))
+    images = images_and_labels[0]
+    predict = onnx_benchmark.predictor(small, onnx_file.read_info(small))
+    with torch.no_grad():
+        agreement = (predict(images.numpy()).argmax(1) == calibrated()(images).argmax(1).numpy()).mean()
+    assert agreement >= 0.995
+
+
+@pytest.mark.parametrize("name, convolutions, additions", [("resnet18_v1b", 20, 8), ("resnet50_v1b", 53, 16)])
+def test_imagenet_resnets_are_all_integer_kernels(name, convolutions, additions, write, tmp_path):
+    from super_gradients.training import models
+
+    network = models.get(name, num_classes=1000).eval()
+    params = QuantizationParams(calibrator_i="max")
+    quantised = graph.insert_quantizers(network, params)
+    calibrate(quantised, [torch.randn(2, 3, 64, 64)], params)
+    path = write(quantised, shape=(3, 64, 64))
+    found = optimised(path, tmp_path)
+    assert found["QLinearConv"] == convolutions and found["QLinearAdd"] == additions
+    assert not {"Conv", "FusedConv", "Add", "Relu"} & set(found)
+    assert path.stat().st_size < 0.27 * sum(4 * p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_a_dead_channel_and_a_dead_input_keep_their_biases(per_channel, train_batches, write):
+    """Their steps are so small that the bias, counted in them, would not fit into 32 bits."""
+    network = network_of({}, train_batches)
+    with torch.no_grad():
+        network.layer1[0].conv1.weight[2] = 1e-12
+        network.layer1[0].bn1.bias[2] = 0.7
+        network.layer2[0].bn1.weight.zero_()
+        network.layer2[0].bn1.bias.fill_(-1.0)  # after the ReLU nothing is left, and layer2.0.conv2 sees zeros
+        network.layer2[0].bn2.bias.fill_(0.3)
+    params = QuantizationParams(per_channel=per_channel)
+    quantised = graph.insert_quantizers(network, params)
+    calibrate(quantised, train_batches[:4], params)
+    path, images = write(quantised), train_batches[5][0]
+    with torch.no_grad():
+        expected = quantised(images).numpy()
+    found = onnx_benchmark.predictor(path, onnx_file.read_info(path))(images.numpy())
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_pixels_in_the_file_give_the_same_classes(calibrated, write, images_and_labels):
+    info = {"mean": [0.2860], "std": [0.3530], "classes": ["a", "b"], "accuracy": 0.5, "kind": "ptq"}
+    plain, pixels = write(calibrated(), "plain", **info), write(calibrated(), "pixels", uint8_input=True, **info)
+    assert onnx.load(pixels).graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    images = images_and_labels[0][:500].numpy()
+    a, b = (onnx_benchmark.predictor(p, onnx_file.read_info(p))(images) for p in (plain, pixels))
+    np.testing.assert_allclose(a, b, atol=0.2)
+    assert (a.argmax(1) == b.argmax(1)).mean() >= 0.995
+    read = onnx_file.read_info(pixels)
+    assert read.classes == ["a", "b"] and read.accuracy == 0.5 and read.uint8_input

@@ -1,0 +1,104 @@
+"""Repairs that are seen without training; the others are in tests/integration."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
+
+from sg_resnets.host.installed import REPAIRS
+from sg_resnets.host.repairs.distributed import show_each_once
+
+
+def test_every_repair_has_a_name_of_its_own_and_says_which_fault(host):
+    names = [repair.name for repair in REPAIRS]
+    assert len(set(names)) == len(names) and host._sg_resnets_active
+    assert all(repair.fault and repair.changes for repair in REPAIRS)
+
+
+def test_atomic_checkpoints(host, tmp_path, monkeypatch):
+    from super_gradients.common.sg_loggers import base_sg_logger
+    from super_gradients.training.utils import weight_averaging_utils
+
+    for module in (base_sg_logger, weight_averaging_utils):
+        path = tmp_path / f"{module.__name__}.pth"
+        module.torch.save({"whole": torch.ones(3)}, path)
+
+        class Killed:
+            def __reduce__(self):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            module.torch.save({"half": torch.zeros(3), "and": Killed()}, path)
+        assert torch.equal(torch.load(path)["whole"], torch.ones(3))
+    assert len(list(tmp_path.iterdir())) == 2  # nothing half-written is left
+
+
+def test_zero_weight_decay_holds_for_scalars_and_factors_of_a_channel(host):
+    from super_gradients.training.utils import HpmStruct
+    from super_gradients.training.utils.optimizer_utils import build_optimizer
+
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.zoo import ZOO
+
+    small = ZOO["resnet20_cifar"].config.override(depth=8)
+    for network in (ResNet(small.override(scaling="fixup", norm="none")), ResNet(small.override(scaling="layerscale"))):
+        params = HpmStruct(
+            optimizer="SGD",
+            optimizer_params={"weight_decay": 1e-4},
+            zero_weight_decay_on_bias_and_bn=True,
+            finetune=False,
+        )
+        groups = build_optimizer(network, 0.1, params).param_groups
+        spared = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
+        decays = {name.rpartition(".")[0] for name, p in network.named_parameters() if id(p) not in spared}
+        layers = {name for name, m in network.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)}
+        assert decays == layers
+        assert all(id(network.get_submodule(name).weight) not in spared for name in layers)
+
+
+def test_torchvision_processing(host):
+    from super_gradients.training.datasets.classification_datasets.cifar import (
+        get_torchvision_transforms_equivalent_processing as used,
+    )
+    from super_gradients.training.datasets.classification_datasets.torchvision_utils import (
+        get_torchvision_transforms_equivalent_processing as processing,
+    )
+    from torchvision import transforms as t
+
+    assert used is processing
+    steps = processing(t.Compose([t.Resize([256, 256]), t.CenterCrop(224), t.ToTensor()]))
+    assert steps[:2] == [{"Resize": {"size": 256}}, {"CenterCrop": {"size": 224}}]
+
+
+def test_evaluation_shows_each_sample_once():
+    data = TensorDataset(torch.arange(11))
+    seen = []
+    for rank in range(3):
+        sampler = DistributedSampler(data, num_replicas=3, rank=rank, shuffle=False)
+        loader = DataLoader(data, batch_size=2, sampler=sampler)
+        show_each_once(loader)
+        assert len(loader) == 2
+        seen += [int(i) for (batch,) in loader for i in batch]
+    assert sorted(seen) == list(range(11))
+
+
+def test_boxes_are_drawn_in_the_colours_of_their_classes(host):
+    from super_gradients.training.utils.predict import DetectionPrediction, ImageDetectionPrediction
+
+    boxes, labels = np.array([[4, 20, 20, 36], [30, 20, 46, 36]]), np.array([0, 1])
+    found = DetectionPrediction(boxes, "xyxy", np.array([0.9, 0.8]), labels, (64, 64))
+    image = np.zeros((64, 64, 3), np.uint8)
+    prediction = ImageDetectionPrediction(image=image, class_names=["cat", "dog"], prediction=found)
+    drawn = prediction.draw(box_thickness=2, show_confidence=False)
+    cat, dog, nothing = (tuple(drawn[row, column].tolist()) for row, column in ((28, 4), (28, 30), (60, 60)))
+    assert len({cat, dog, nothing}) == 3 and nothing == (0, 0, 0)
+
+
+def test_data_adapters_store_numpys_numbers(host, tmp_path):
+    from data_gradients.utils.utils import write_json
+
+    write_json(str(tmp_path / "cache.json"), {"classes": np.int64(3), "mean": np.ones(2)})
+    assert json.loads((tmp_path / "cache.json").read_text()) == {"classes": 3, "mean": [1.0, 1.0]}

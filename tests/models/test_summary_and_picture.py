@@ -1,0 +1,67 @@
+"""`sg-resnets summary` and `draw`: figures, receptive fields and the picture of a network."""
+
+import pytest
+import torch
+from PIL import Image
+
+from sg_resnets.models.zoo import ZOO
+
+
+def test_summary_prints_shapes_figures_and_receptive_fields(command):
+    code, out, _ = command("summary", "resnet50_v1")
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert code == 0 and lines["layer4.2"][1:] == ["Bottleneck", "2048x7x7", "4,462,592", "218,365,952", "483"]
+    assert lines["in"][2] == "25,557,032" and "Pretrained weights: none" in out
+    assert int(lines["in"][3].replace(",", "")) == pytest.approx(ZOO["resnet50_v1"].macs, rel=1e-3)
+    _, out, _ = command("summary", "custom_resnet", "depth=11", "block=bottleneck", "attention=cbam", "--size", "64")
+    assert "64x64 image" in out and "256x16x16" in out
+
+
+@pytest.mark.parametrize("block, depth", [("basic", 8), ("bottleneck", 11), ("res2net", 11), ("sk_bottleneck", 11)])
+def test_the_receptive_field_is_what_a_pixel_of_the_last_map_really_sees(block, depth):
+    """Against the gradient of one pixel, with positive weights so that nothing cancels."""
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.summary import summarise
+
+    splits = {"splits": 4} if block == "res2net" else {}
+    config = ZOO["resnet20_cifar"].config.override(block=block, depth=depth, widths=[8, 16, 32], **splits)
+    network, side = ResNet(config).eval(), 96
+    for parameter in network.parameters():
+        parameter.data.abs_()
+    images = torch.rand(1, 3, side, side, requires_grad=True)
+    body = network.layer3(network.layer2(network.layer1(network.relu(network.bn1(network.conv1(images))))))
+    middle = body.shape[-1] // 2
+    body[0, :, middle, middle].sum().backward()
+    rows = images.grad[0].abs().sum((0, 2)).nonzero().flatten()
+    seen = (rows.max() - rows.min() + 1).item()
+    stated = summarise(config, side)[-3].receptive_field
+    for attention in ("se", "cbam"):
+        assert summarise(config.override(attention=attention), side)[-3].receptive_field == stated
+    if block == "sk_bottleneck":  # its weights see the whole map; what its kernels see is left
+        assert seen == side and stated == 3 + 4 + 4 + 8
+    else:
+        assert seen == stated
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["resnet50_v1d"],
+        ["plain20_cifar"],
+        ["preact_resnet20_cifar"],
+        ["res2net50_26w_4s"],
+        ["skresnet18"],
+        ["custom_resnet", "addition=exclusive_gate", "depth=8", "scaling=layerscale", "order=bn_after_addition"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_draw_makes_a_picture_of_the_network_and_its_blocks(command, tmp_path, args):
+    for suffix in (".png", ".svg"):
+        path = tmp_path / f"net{suffix}"
+        assert command("draw", *args, "--output", path)[:2] == (0, f"{path}\n")
+    words = path.read_text()
+    assert all(f"<!-- {word} -->" in words for word in ("image", "stem", "avgpool, fc", "x", "y")), words[:500]
+    assert ("<!-- identity -->" in words) is ("plain" not in args[0])
+    assert ("<!-- + -->" in words) is (args[0] not in ("plain20_cifar", "custom_resnet"))
+    with Image.open(tmp_path / "net.png") as picture:
+        assert min(picture.size) > 500

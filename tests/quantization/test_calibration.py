@@ -1,0 +1,121 @@
+"""Calibrators against their definitions, and what calibration costs."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from sg_resnets.quantization import calibrators, graph
+from sg_resnets.quantization.calibrate import calibrate
+from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.utils.errors import SgResnetsError
+from support import network_of
+
+
+def test_percentile_is_that_of_all_batches_and_memory_does_not_grow():
+    calibrator = calibrators.HistogramCalibrator("percentile", 99.0, 127)
+    batches = [torch.randn(10_000) * 2**i for i in range(12)]  # each reaches farther than all before
+    for batch in batches:
+        calibrator.collect(batch)
+        assert len(calibrator.counts) <= 2 * calibrators.BINS
+    every = torch.cat(batches).abs()
+    assert calibrator.counts.sum() == len(every)
+    assert calibrator.amax().item() == pytest.approx(np.percentile(every, 99.0), abs=2 * calibrator.width)
+
+
+def test_mse_is_the_best_of_all_ranges():
+    x = torch.randn(50_000)
+    x[:5] = 40.0  # a few outliers: it pays to clip them, or not, as the squared error says
+    calibrator = calibrators.HistogramCalibrator("mse", 99.99, 127)
+    calibrator.collect(x)
+
+    def error(amax):
+        return float((torch.fake_quantize_per_tensor_affine(x, amax / 127, 0, -127, 127) - x).square().mean())
+
+    best = min(error(float(amax)) for amax in torch.linspace(1, 40, 400))
+    assert error(calibrator.amax().item()) <= 1.02 * best
+
+
+def test_entropy_cuts_a_far_outlier_off_where_max_does_not():
+    x = torch.cat([torch.randn(100_000), torch.tensor([100.0])])
+    found = {}
+    for method in ("entropy", "max"):
+        calibrator = (
+            calibrators.MaxCalibrator() if method == "max" else calibrators.HistogramCalibrator(method, 99.99, 127)
+        )
+        calibrator.collect(x[:-1])
+        calibrator.collect(x[-1:])
+        found[method] = calibrator.amax().item()
+    assert found["max"] == 100.0 and 2.0 < found["entropy"] < 25.0
+
+
+@pytest.mark.parametrize("values", [[3.0], [0.0, 2.8]], ids=["constant", "binary"])
+def test_entropy_keeps_a_spike_at_the_largest_value(values):
+    calibrator = calibrators.HistogramCalibrator("entropy", 99.99, 127)
+    calibrator.collect(torch.tensor(values).repeat(1000))
+    assert calibrator.amax() == pytest.approx(max(values), rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["max", "histogram"])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_one_line(method, broken, trained, train_batches):
+    network = graph.insert_quantizers(trained, params := QuantizationParams(calibrator_i=method))
+    with torch.no_grad():
+        network.get_parameter("layer1.0.conv1.bias")[0] = broken
+    with pytest.raises(SgResnetsError, match=r"saw NaN or infinity at .*: check that the float checkpoint"):
+        calibrate(network, train_batches[:2], params)
+
+
+def test_no_calibration_data_is_one_line(trained):
+    params = QuantizationParams()
+    with pytest.raises(SgResnetsError, match="no calibration data: the loader gave no batch"):
+        calibrate(graph.insert_quantizers(trained, params), [], params)
+
+
+def test_a_tensor_of_zeros_stays_zero():
+    network = network_of({}, [(torch.rand(8, 1, 28, 28),)])
+    torch.nn.init.zeros_(network.layer1[0].conv1.weight)
+    params = QuantizationParams()
+    quantised = graph.insert_quantizers(network, params)
+    calibrate(quantised, [(torch.rand(8, 1, 28, 28),)], params)
+    with torch.no_grad():
+        assert quantised(torch.rand(2, 1, 28, 28)).isfinite().all()
+
+
+def test_the_picture_of_the_ranges_shows_what_calibration_finds(trained, images_and_labels):
+    from sg_resnets.quantization.ranges import draw_ranges, ranges
+    from sg_resnets.utils.hooks import outputs_of
+
+    with torch.no_grad(), outputs_of(trained, ["layer1.0"]) as outputs:
+        trained(images_and_labels[0][:100])
+    x = outputs["layer1.0"]
+    assert x.shape == (100, 16, 28, 28) and not trained.layer1[0]._forward_hooks
+    found = ranges(x)
+    assert found["max"] == x.max() and found["percentile"] == pytest.approx(np.percentile(x, 99.99), rel=0.01)
+    texts = [text.get_text() for axes in draw_ranges(x).axes for text in axes.get_legend().get_texts()]
+    assert f"mse: {found['mse']:.2f}" in texts
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"calibrator_i": "max"},
+        {"histogram_calib_method": "mse"},
+        {"per_channel": False},
+        {"per_channel": False, "calibrator_w": "histogram"},
+        {"reduce_range": True},
+        {"target": "openvino"},
+        {"target": "tensorrt"},
+    ],
+    ids=str,
+)
+def test_calibration_costs_at_most_half_a_point_and_half_a_minute(given, calibrated, images_and_labels, trained):
+    began = time.perf_counter()
+    network = calibrated(**given)
+    assert time.perf_counter() - began < 30
+    images, labels = images_and_labels
+    with torch.no_grad():
+        accuracy = [float((n(images).argmax(1) == labels).float().mean()) for n in (trained, network)]
+    assert accuracy[0] > 0.93 and accuracy[1] > accuracy[0] - 0.005
