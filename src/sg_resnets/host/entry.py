@@ -49,9 +49,10 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
     """Run a recipe by the entry point that it is for."""
     with one_line_errors():
         refuse_wrong_recipe(cls, cfg)
-        start = right_entry(original, cls, cfg)
-        if start is not None:
-            return start(cfg)
+    start = right_entry(original, cls, cfg)
+    if start is not None:
+        return start(cfg)
+    with one_line_errors():
         recipe = OmegaConf.create(copy.deepcopy(cfg))
         with open_dict(recipe):
             name_experiment(recipe)
