@@ -42,7 +42,7 @@ def host():
 
 @pytest.fixture
 def compose(host):
-    """compose(recipe, overrides...) -> the recipe as the host's entry point would see it, in its small form."""
+    """compose(recipe, overrides...) -> the recipe as SuperGradients' entry point would see it, in its small form."""
     from super_gradients import init_trainer
     from super_gradients.common.environment.cfg_utils import load_recipe
 
@@ -56,7 +56,7 @@ def compose(host):
 
 @pytest.fixture
 def train(compose, tmp_path, host):
-    """train(overrides...) -> (network, run folder): trains the small recipe through the host's `train_from_config`."""
+    """train(overrides...) -> (network, run folder): trains the small recipe by SuperGradients' `train_from_config`."""
 
     def run(*overrides, **kwargs):
         if not any(override.startswith("ckpt_root_dir=") for override in overrides):
@@ -167,6 +167,14 @@ def picture_folder(tmp_path):
 
 
 @pytest.fixture
+def get(host):
+    """SuperGradients' `models.get`."""
+    from super_gradients.training import models
+
+    return models.get
+
+
+@pytest.fixture
 def hub(tmp_path, monkeypatch):
     """An empty folder of downloads, and no network."""
 
@@ -221,22 +229,16 @@ def trained(host):
     return models.get("resnet20_cifar", num_classes=10, pretrained_weights="fashion_mnist").eval()
 
 
-@pytest.fixture(scope="module")
-def calibrated(trained, train_batches):
-    """calibrated(**params) -> the shipped ResNet-20 after calibration; in each file, each is made once."""
-    from sg_resnets.quantization.calibrate import calibrate
-    from sg_resnets.quantization.graph import insert_quantizers
+@pytest.fixture
+def write(tmp_path):
+    """write(network, name, target) -> the ONNX file of a network that takes (N, 1, 28, 28)."""
+    from sg_resnets.export import onnx as onnx_file
     from sg_resnets.quantization.params import QuantizationParams
 
-    made = {}
-
-    def make(**given):
-        key = str(sorted(given.items()))
-        if key not in made:
-            params = QuantizationParams(**given)
-            network = insert_quantizers(trained, params)
-            calibrate(network, train_batches, params)
-            made[key] = network
-        return made[key]
+    def make(network, name="int8", target="onnxruntime", shape=(1, 28, 28), **info):
+        path = tmp_path / f"{name}.onnx"
+        integer_bias = QuantizationParams(target=target).runtime.integer_bias
+        onnx_file.write(network, path, shape, onnx_file.FileInfo(**info), integer_bias)
+        return path
 
     return make

@@ -15,6 +15,7 @@ from sg_resnets.data import InMemoryImages
 from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import ZOO
+from sg_resnets.utils.paths import pretrained_path
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,6 +54,7 @@ LARGE = [
     if sum(row.config.depths) > 27 or (row.parameters > 20e6 and name not in OF_EACH_KIND)
 ]
 TWINS = {row.timm: name for name, row in ZOO.items() if row.timm}  # one name for each
+SHIPPED = sorted(pretrained_path().glob("*.safetensors"))  # our own checkpoints
 
 
 def named(names):

@@ -40,13 +40,13 @@ WHAT_SEES = {
     "seed_of_epochs": "integration/test_checkpoint_runs.py::test_seed_each_epoch",
     "repeated_augmentation": "integration/test_optimisation.py::test_repeated_augmentation",
     "interrupt": "integration/test_interrupts.py::test_interrupt_in_the_first_validation_loses_no_epoch",
-    "pretrained_weights": "models/test_shipped_checkpoints.py"
+    "pretrained_weights": "models/test_pretrained.py"
     "::test_shipped_checkpoints_are_small_and_fit_other_classes_and_channels",
     "trainer": "integration/test_training_runs.py"
     "::test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_good_checkpoint",
     "distributed": "integration/test_ddp_failures.py::test_more_processes_than_there_is_room_for_is_one_line",
     "distillation": "integration/test_distillation_runs.py::test_the_teachers_accuracy_is_measured_once",
-    "int8": "integration/test_int8_runs.py::test_int8",
+    "int8": "integration/test_int8_runs.py::test_nothing_is_installed_while_it_runs",
     "recipes": "integration/test_training_runs.py::test_seed_before_model",
 }
 

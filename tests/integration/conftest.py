@@ -65,6 +65,27 @@ def float_run(host, tmp_path_factory):
     return next(root.glob("*/RUN_*"))
 
 
+@pytest.fixture(scope="module")
+def calibrated(trained, train_batches):
+    """calibrated(**params) -> the shipped ResNet-20 after calibration; each is made once."""
+    from sg_resnets.quantization.calibrate import calibrate
+    from sg_resnets.quantization.graph import insert_quantizers
+    from sg_resnets.quantization.params import QuantizationParams
+
+    made = {}
+
+    def make(**given):
+        key = str(sorted(given.items()))
+        if key not in made:
+            params = QuantizationParams(**given)
+            network = insert_quantizers(trained, params)
+            calibrate(network, train_batches, params)
+            made[key] = network
+        return made[key]
+
+    return make
+
+
 @pytest.fixture
 def short_timings(monkeypatch):
     """A report times each file once, and not for as long as a figure that can be told others."""
@@ -75,7 +96,7 @@ def short_timings(monkeypatch):
 
 @pytest.fixture
 def quantise(compose, host, float_run, tmp_path, short_timings):
-    """quantise(overrides...) -> (result, run folder): the small net through the host's `quantize_from_config`."""
+    """quantise(overrides...) -> (result, run folder): the small net through SuperGradients' `quantize_from_config`."""
 
     def run(*overrides, tiny=True):
         given = [f"ckpt_root_dir={tmp_path}", f"checkpoint_params.checkpoint_path={float_run}"]

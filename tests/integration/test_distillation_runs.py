@@ -1,5 +1,6 @@
 """Distillation recipes train a student that stands alone."""
 
+import copy
 import json
 
 import pytest
@@ -108,6 +109,23 @@ def test_the_hosts_entry_points_take_the_recipe(run_python, teacher, tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
     runs = sorted(tmp_path.glob("fashion_mnist_mini_kd/RUN_*"))
     assert len(runs) == 2 and all((run / "ckpt_best.pth").is_file() for run in runs)
+
+
+def test_compiled_and_in_bfloat16_it_taps_the_same(distiller, images):
+    network = distiller(taps={"student": "layer2", "teacher": "layer2", "regressor": True})
+    network.fit_to(images)
+    expected = network(images)
+    compiled = copy.deepcopy(network)
+    compiled.compile(backend="aot_eager")
+    for _ in range(2):
+        output = compiled(images)
+        torch.testing.assert_close(output.student_features[0], expected.student_features[0])
+        torch.testing.assert_close(output.teacher_features[0], expected.teacher_features[0])
+    assert set(compiled.state_dict()) == set(network.state_dict())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = network(images)
+    assert half.student_features[0].dtype == torch.bfloat16
+    torch.testing.assert_close(half.student_features[0].float(), expected.student_features[0], rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize(

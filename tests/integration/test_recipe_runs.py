@@ -87,9 +87,9 @@ def test_custom_resnet_builds_any_combination_from_arch_params(train):
 
 @pytest.fixture
 def example(tmp_path):
-    """The README's example of a user's block, as the module that the README names; (code, command)."""
-    text = (ROOT / "README.md").read_text()
-    section = text[text.index("### Your own block") :]
+    """The example of a user's block of docs/models.md, as the module that it names; (code, command)."""
+    text = (ROOT / "docs" / "models.md").read_text()
+    section = text[text.index("## Your own block") :]
     code = section[section.index("```python\n") + 10 :]
     code = code[: code.index("```")]
     command = next(
@@ -99,7 +99,7 @@ def example(tmp_path):
     return code, command
 
 
-def test_the_readmes_block_trains_from_yaml_and_its_checkpoint_asks_for_it(
+def test_the_documented_block_trains_from_yaml_and_its_checkpoint_asks_for_it(
     example, run_python, sg_resnets_command, tmp_path
 ):
     code, command = example

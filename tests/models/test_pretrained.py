@@ -15,6 +15,7 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 from sg_resnets.models import pretrained as weights
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils.errors import SgResnetsError
+from support import SHIPPED
 
 
 def test_imagenet_weights_come_with_their_preprocessing_and_class_names(resnet18, get):
@@ -120,3 +121,16 @@ def test_weights_that_do_not_fit_and_a_missing_timm_are_one_line(resnet18, get, 
     with pytest.raises(SgResnetsError, match=r"needs timm: pip install 'sg-resnets\[timm\]'"):
         get("resnet18_v1b", pretrained_weights="timm:a1_in1k")
     assert weights.available("resnet18_v1b") == ["imagenet"]
+
+
+def test_shipped_checkpoints_are_small_and_fit_other_classes_and_channels(get):
+    assert SHIPPED and sum(path.stat().st_size for path in SHIPPED) < 10e6
+    network = get("resnet56_cifar", num_classes=7, pretrained_weights="fashion_mnist", arch_params={"in_channels": 3})
+    grey = torch.randn(2, 1, 28, 28)
+    reference = get("resnet56_cifar", num_classes=10, pretrained_weights="fashion_mnist").eval()
+    assert network.fc.out_features == 7
+    outputs = []
+    for net, images in ((network, grey.repeat(1, 3, 1, 1)), (reference, grey)):
+        net.fc = torch.nn.Identity()
+        outputs.append(net.eval()(images))
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)

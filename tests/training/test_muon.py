@@ -112,7 +112,7 @@ def test_a_stored_optimiser_goes_on_as_the_one_that_ran_on(network, tmp_path):
 @pytest.mark.parametrize("wrong", [{"momentum": 1}, {"momentum": "high"}, {"betas": (0.9, -1)}, {"weight_decay": -0.1}])
 def test_what_cannot_be_meant_is_refused_in_a_line(network, wrong):
     (name,) = wrong
-    with pytest.raises(SgResnetsError, match=f"Muon: {name}.*: must be a number from 0"):
+    with pytest.raises(SgResnetsError, match=f"Muon: {name}.*: must be a number >= 0"):
         Muon(network.parameters(), **wrong)
 
 

@@ -48,7 +48,6 @@ class HostFinder:
             finally:
                 self.running -= 1
             if not self.running and is_complete() and self in sys.meta_path:
-                sys.meta_path.remove(self)  # type: ignore[arg-type]
                 activate()
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
@@ -88,6 +87,7 @@ def activate() -> None:
     global _problem
     if _problem is not None or getattr(sys.modules[HOST], "_sg_resnets_active", False):
         return
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, HostFinder)]
     try:
         _refuse_other_versions()
         from sg_resnets.host.installed import REPAIRS

@@ -1,4 +1,4 @@
-"""The notebooks import what there is."""
+"""The course's images, its budget of time, and its notebooks."""
 
 import ast
 import importlib
@@ -6,7 +6,20 @@ import json
 
 import pytest
 
+from sg_resnets.course.experiments import Budget
+from sg_resnets.course.setups import COURSE, load_images
 from support import ROOT
+
+
+def test_the_course_sees_14_pixels_of_the_same_pictures(batch):
+    images, labels = batch
+    assert images.shape == (64, 1, 14, 14) and labels.bincount().min() >= 6
+    assert load_images(COURSE)[0].shape == (2000, 1, 14, 14) and load_images(COURSE, train=True)[0].shape[0] == 6000
+
+
+def test_a_budget_buys_seeds():
+    assert list(Budget(0.0).seeds(5)) == [0]
+    assert list(Budget(10.0).seeds(3)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

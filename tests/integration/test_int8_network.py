@@ -1,4 +1,8 @@
-"""What ONNX Runtime, OpenVINO and TensorRT make of the file."""
+"""The shipped ResNet-20 in INT8: its accuracy, its file, and what ONNX Runtime, OpenVINO and TensorRT make of it."""
+
+import copy
+import time
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -6,6 +10,67 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+
+from sg_resnets.export import benchmark as onnx_benchmark
+from sg_resnets.export import onnx as onnx_file
+from sg_resnets.quantization import fake_quantize
+from support import optimised
+
+
+def test_quantizers_compute_in_float32_whatever_autocast_does(calibrated, images_and_labels):
+    network = copy.deepcopy(calibrated())
+    seen = []
+    for quantizer in fake_quantize.quantizers(network).values():
+        quantizer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        network(images_and_labels[0][:4])
+    assert set(seen) == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"calibrator_i": "max"},
+        {"histogram_calib_method": "mse"},
+        {"per_channel": False},
+        {"per_channel": False, "calibrator_w": "histogram"},
+        {"reduce_range": True},
+        {"target": "openvino"},
+        {"target": "tensorrt"},
+    ],
+    ids=str,
+)
+def test_calibration_costs_at_most_half_a_point_and_half_a_minute(given, calibrated, images_and_labels, trained):
+    began = time.perf_counter()
+    network = calibrated(**given)
+    assert time.perf_counter() - began < 30
+    images, labels = images_and_labels
+    with torch.no_grad():
+        accuracy = [float((n(images).argmax(1) == labels).float().mean()) for n in (trained, network)]
+    assert accuracy[0] > 0.93 and accuracy[1] > accuracy[0] - 0.005
+
+
+def test_resnet20_is_all_integer_kernels_small_and_agrees(calibrated, trained, write, tmp_path, images_and_labels):
+    small, large = write(calibrated()), write(trained, "fp32")
+    found = optimised(small, tmp_path)
+    assert found["QLinearConv"] == 19 and found["QLinearAdd"] == 9
+    assert not {"Conv", "FusedConv", "Add", "Relu", "Gemm", "MatMul", "GlobalAveragePool"} & set(found)
+    assert small.stat().st_size <= 0.32 * large.stat().st_size
+    model = onnx.load(small)
+    onnx.checker.check_model(model, full_check=True)
+    stored = Counter()
+    for initializer in model.graph.initializer:
+        stored[numpy_helper.to_array(initializer).dtype.name] += numpy_helper.to_array(initializer).size
+    weights = sum(p.numel() for p in trained.parameters() if p.ndim > 1)
+    assert stored["int8"] >= weights and stored["float32"] < 0.01 * weights
+    scalars = [numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"]
+    assert all(value.ndim == 0 for value in scalars if value.size == 1 and value.dtype.name in ("float32", "uint8"))
+    images = images_and_labels[0]
+    predict = onnx_benchmark.predictor(small, onnx_file.read_info(small))
+    with torch.no_grad():
+        agreement = (predict(images.numpy()).argmax(1) == calibrated()(images).argmax(1).numpy()).mean()
+    assert agreement >= 0.995
 
 
 def test_seven_bit_weights_need_no_slow_kernels(calibrated, write, images_and_labels):
@@ -79,3 +144,15 @@ def test_tensorrt_builds_an_engine(calibrated, write):
     profile.set_shape("images", (1, 1, 28, 28), (32, 1, 28, 28), (128, 1, 28, 28))
     config.add_optimization_profile(profile)
     assert builder.build_serialized_network(network, config)
+
+
+def test_pixels_in_the_file_give_the_same_classes(calibrated, write, images_and_labels):
+    info = {"mean": [0.2860], "std": [0.3530], "classes": ["a", "b"], "accuracy": 0.5, "kind": "ptq"}
+    plain, pixels = write(calibrated(), "plain", **info), write(calibrated(), "pixels", uint8_input=True, **info)
+    assert onnx.load(pixels).graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    images = images_and_labels[0][:500].numpy()
+    a, b = (onnx_benchmark.predictor(p, onnx_file.read_info(p))(images) for p in (plain, pixels))
+    np.testing.assert_allclose(a, b, atol=0.2)
+    assert (a.argmax(1) == b.argmax(1)).mean() >= 0.995
+    read = onnx_file.read_info(pixels)
+    assert read.classes == ["a", "b"] and read.accuracy == 0.5 and read.uint8_input
