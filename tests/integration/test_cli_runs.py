@@ -92,7 +92,7 @@ def test_a_resumed_run_refuses_a_rate_that_pytorchs_schedule_would_not_take(trai
         (["draw", "resnet20_cifar", "--output", "{root}/none/net.png"], ["there is no folder"]),
         (["draw", "resnet20_cifar", "--plugin", "none"], ["there is no module 'none'"]),
         (["models", "--filter", "vgg"], ["no model's name contains 'vgg'"]),
-        (["evaluate", "{run}/ckpt_none.pth"], ["there is no", "ckpt_none.pth"]),
+        (["evaluate", "{run}/ckpt_none.pth"], ["no checkpoint at", "ckpt_none.pth", "there are ckpt_best.pth"]),
         (["evaluate", "{root}"], ["no run with ckpt_best.pth", "holds fashion_mnist_mini_resnet20_cifar"]),
         (["resume", "{run}", "epochs=2", "training_hyperparams.optimizer=Muon"], ["goes on with its own optimiser"]),
         (["resume", "{run}", "epochs=2", "training_hyperparams=he2015_cifar"], ["a run keeps its groups"]),
