@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from sg_resnets.utils.errors import SgResnetsError
+
 
 def test_a_half_imported_host_is_left_alone(monkeypatch):
     from types import ModuleType
@@ -46,3 +48,15 @@ def test_another_version_of_the_host_is_refused_in_one_line(run_python, tmp_path
     done = run_python("-c", code, cwd=tmp_path)
     assert "3.6.0 is installed but 3.7.1 is needed: pip install --no-deps" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_repair_that_does_not_exist_cannot_be_switched_off_unseen(monkeypatch, command):
+    from sg_resnets.host import activation
+
+    monkeypatch.setenv("SG_RESNETS_WITHOUT", "int8, interrupt")
+    assert activation.switched_off(["int8", "interrupt", "names"]) == {"int8", "interrupt"}
+    lines = command("doctor")[1].splitlines()
+    assert [line.split()[0] for line in lines if "SWITCHED OFF" in line] == ["interrupt", "int8"]
+    monkeypatch.setenv("SG_RESNETS_WITHOUT", "int")
+    with pytest.raises(SgResnetsError, match="SG_RESNETS_WITHOUT=int: there is no such repair; did you mean int8"):
+        activation.switched_off(["int8", "interrupt", "names"])

@@ -93,8 +93,8 @@ def activate() -> None:
         from sg_resnets.host.installed import REPAIRS
         from sg_resnets.host.patching import install
 
-        switched_off = os.environ.get("SG_RESNETS_WITHOUT", "").split(",")
-        install(repair for repair in REPAIRS if repair.name not in switched_off)
+        without = switched_off([repair.name for repair in REPAIRS])
+        install(repair for repair in REPAIRS if repair.name not in without)
         sys.modules[HOST]._sg_resnets_active = True  # type: ignore[attr-defined]
     except Exception as problem:
         _problem = problem
@@ -111,6 +111,20 @@ def _refuse_other_versions() -> None:
     version = sys.modules[HOST].__version__
     if version != HOST_VERSION:
         raise SgResnetsError(f"super-gradients {version} is installed but {HOST_VERSION} is needed: {INSTALL}")
+
+
+def switched_off(names: list[str]) -> set[str]:
+    """Return which of the repairs' names SG_RESNETS_WITHOUT gives, with blanks or commas between them.
+
+    Raises:
+        SgResnetsError: it gives a name that none of them has.
+    """
+    from sg_resnets.utils.errors import SgResnetsError, choices
+
+    asked = set(os.environ.get("SG_RESNETS_WITHOUT", "").replace(",", " ").split())
+    for unknown in sorted(asked.difference(names)):
+        raise SgResnetsError(f"SG_RESNETS_WITHOUT={unknown}: there is no such repair; {choices(unknown, names)}")
+    return asked
 
 
 def problem() -> BaseException | None:

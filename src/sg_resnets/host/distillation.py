@@ -53,16 +53,7 @@ class RegisteredDistiller(Distiller, SgModule, SupportsInputShapeCheck):
 class DistillationLoss(losses.DistillationLoss):
     """The loss whose task is named: {CrossEntropyLoss: {smooth_eps: 0.1}}."""
 
-    @resolve_param("task", LossesFactory())
-    def __init__(
-        self,
-        task: nn.Module,
-        method: str | Mapping[str, Any] | nn.Module,
-        weight: float = 1.0,
-        task_weight: float = 1.0,
-        warmup_epochs: int = 0,
-    ) -> None:
-        super().__init__(task, method, weight, task_weight, warmup_epochs)
+    __init__ = resolve_param("task", LossesFactory())(losses.DistillationLoss.__init__)
 
 
 class TeacherFigures(Callback):
@@ -220,8 +211,7 @@ REPAIRS = (
     Repair(
         "distillation",
         "KDTrainer knows one loss, tries nothing out before it writes, averages the teacher too, and cannot put a new "
-        "head "
-        "on a student's checkpoint",
+        "head on a student's checkpoint",
         [
             Patch(model_factory, "get", pass_number_of_classes),
             Patch(Trainer, "train", train_distiller),

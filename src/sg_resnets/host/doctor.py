@@ -76,9 +76,10 @@ def _repairs() -> list[str]:
     from sg_resnets.host.installed import REPAIRS
 
     print(f"\nwhat is mended in super-gradients {super_gradients.__version__}, or added to it")
-    print("  quiet_import           the import copies the console to ~/sg_logs and reports its own pins as failures")
+    print("  (always)               the import copies the console to ~/sg_logs and reports its own pins as failures")
+    without = activation.switched_off([repair.name for repair in REPAIRS])
     for repair in REPAIRS:
-        print(f"  {repair.name:<22} {repair.fault}")
+        print(f"  {repair.name:<22} {'SWITCHED OFF: ' if repair.name in without else ''}{repair.fault}")
     return []
 
 

@@ -249,8 +249,7 @@ REPAIRS = (
     Repair(
         "recipes",
         "a recipe's mistakes end in tracebacks; shortcuts are ignored in sweeps; the seed is set after the network is "
-        "built; "
-        "distillation and INT8 recipes are trained as plain ones; nothing is returned to Hydra's sweepers",
+        "built; distillation and INT8 recipes are trained as plain ones; nothing is returned to Hydra's sweepers",
         [
             Patch(Trainer, "train_from_config", run),
             Patch(Trainer, "evaluate_from_config", run),

@@ -249,8 +249,7 @@ REPAIRS = (
     Repair(
         "distributed",
         "no processes on CPUs, none in step under torchrun, no second node; unused parameters are searched in every "
-        "step; "
-        "evaluation pads the data",
+        "step; evaluation pads the data",
         [
             Patch(host_ddp, "setup_device", set_up_cpu_processes),
             Patch(host_ddp, "restart_script_with_ddp", restart_on_gpus),
