@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs SuperGradients' own unit tests with our repairs: tests/host_suite.sh FOLDER, a checkout of its repository (they
 # are not part of its package, nor of ours). Prints the counts, and with KEEP=FILE the outcome of each test.
-# SG_RESNETS_AT_STARTUP=0 runs them without the repairs, for comparison.
+# SG_RESNETS_AT_STARTUP=0 runs them without the repairs, for comparison. Some of them want
+# pip install json_tricks pycocotools xhtml2pdf
 set -euo pipefail
 folder=$(realpath "${1:?give a checkout of the super-gradients repository}")
 python=$(realpath "$(dirname "$0")/..")/.venv/bin/python
