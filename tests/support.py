@@ -1,7 +1,6 @@
 """What several files of tests share: constants, small networks, images, and commands in several processes."""
 
 import os
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import warm
 from sg_resnets.data import InMemoryImages
 from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
@@ -18,6 +18,8 @@ from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils.paths import pretrained_path
 
 ROOT = Path(__file__).parents[1]
+SCRIPT = Path(sys.executable).with_name("sg-resnets")
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}  # of commands: tests run side by side
 
 # Recipes, and what makes them small.
 
@@ -149,8 +151,5 @@ def two_processes(folder, launcher, *overrides):
     """The finished command and the run's folder."""
     starts = {"recipe": ["-m"], "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m"]}
     split = ["batch_size=32", f"ckpt_root_dir={folder}", *(["multi_gpu=DDP", "num_gpus=2"] * (launcher == "recipe"))]
-    done = subprocess.run(
-        [sys.executable, *starts[launcher], *COMMAND, *split, *overrides],
-        capture_output=True, text=True, timeout=300, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = warm.run([*starts[launcher], *COMMAND, *split, *overrides], folder, {**os.environ, **ENVIRONMENT})
     return done, sorted(folder.glob("*/RUN_*"))

@@ -3,13 +3,14 @@
 import pytest
 
 from sg_resnets.models.zoo import ZOO
+from support import SCRIPT
 
 
 @pytest.mark.parametrize(
     "args, shown", [(["models"], list(ZOO)), (["recipes"], ["fashion_mnist_mini_resnet20"]), (["--help"], ["evaluate"])]
 )
-def test_lists_are_answered_without_torch_or_the_host(sg_resnets_command, tmp_path, args, shown):
-    done = sg_resnets_command(*args, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+def test_lists_are_answered_without_torch_or_the_host(run_python, tmp_path, args, shown):
+    done = run_python(SCRIPT, *args, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0 and all(name in done.stdout for name in shown)
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "typer" in imported and not imported & {"torch", "super_gradients", "hydra", "numpy"}

@@ -49,7 +49,7 @@ def test_each_method_trains_a_student_that_stands_alone(distil, method, host):
     assert {key.partition(".")[0] for key in latest["net"]} == wants
 
 
-def test_a_run_is_evaluated_as_its_student(distil, run_python, tmp_path):
+def test_a_run_is_evaluated_as_its_student(distil, run_warm, tmp_path):
     from sg_resnets.runs.evaluate import evaluate_checkpoint
 
     same = "training_hyperparams.mixed_precision=False"  # as `evaluate` does
@@ -58,7 +58,7 @@ def test_a_run_is_evaluated_as_its_student(distil, run_python, tmp_path):
     for row in rows.values():
         assert row["model"] == "resnet20_cifar" and row["parameters"] == "4,934"
     assert float(rows["ckpt_best.pth"]["test Accuracy"]) == pytest.approx(read(run / "ckpt_best.pth")["acc"])
-    done = run_python(
+    done = run_warm(
         "-m", "super_gradients.evaluate_checkpoint", "--experiment_name=fashion_mnist_mini_kd",
         f"--ckpt_root_dir={tmp_path}", cwd=tmp_path,
     )  # fmt: skip
@@ -96,7 +96,7 @@ def test_a_resumed_run_ends_as_one_that_was_not(distil, monkeypatch):
         assert all(torch.equal(value, parts[net][key]) for key, value in whole[net].items())
 
 
-def test_the_hosts_entry_points_take_the_recipe(run_python, teacher, tmp_path):
+def test_the_hosts_entry_points_take_the_recipe(run_warm, teacher, tmp_path):
     """`train_from_kd_recipe`, and `train_from_recipe` too, which the host's resume goes through."""
     overrides = [
         f"ckpt_root_dir={tmp_path}", "teacher_architecture=resnet20_cifar", "+teacher_arch_params.depth=8",
@@ -105,7 +105,7 @@ def test_the_hosts_entry_points_take_the_recipe(run_python, teacher, tmp_path):
         "+dataset_params.train_dataset_params.max_samples=128", "+dataset_params.val_dataset_params.max_samples=50",
     ]  # fmt: skip
     for entry in ("train_from_kd_recipe", "train_from_recipe"):
-        done = run_python("-m", f"super_gradients.{entry}", f"--config-name={KD_RECIPE}", *overrides, cwd=tmp_path)
+        done = run_warm("-m", f"super_gradients.{entry}", f"--config-name={KD_RECIPE}", *overrides, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-2000:]
     runs = sorted(tmp_path.glob("fashion_mnist_mini_kd/RUN_*"))
     assert len(runs) == 2 and all((run / "ckpt_best.pth").is_file() for run in runs)

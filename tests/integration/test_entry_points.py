@@ -1,13 +1,11 @@
 """What a recipe goes through at SuperGradients' own entry points: the right one, its checks, its errors, what it
 returns."""
 
-import sys
-
 import pytest
 import torch
 
 from sg_resnets.utils.errors import SgResnetsError
-from support import RECIPE, TINY
+from support import RECIPE, SCRIPT, TINY
 
 ENTRY = ["-m", "super_gradients.train_from_recipe"]
 
@@ -19,8 +17,8 @@ def test_a_quantisation_recipe_quantises_at_the_entry_point_for_training(compose
 
 
 @pytest.mark.parametrize("name", ["2024", "2024_01"])
-def test_an_experiment_may_be_called_by_a_number(name, run_python, tmp_path):
-    done = run_python(*ENTRY, RECIPE, *TINY, f"experiment_name={name}", cwd=tmp_path)
+def test_an_experiment_may_be_called_by_a_number(name, run_warm, tmp_path):
+    done = run_warm(*ENTRY, RECIPE, *TINY, f"experiment_name={name}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "checkpoints" / name).glob("RUN_*/ckpt_best.pth"))
 
@@ -31,9 +29,9 @@ def test_a_number_as_a_name_in_yaml_is_refused(train):
 
 
 @pytest.mark.parametrize("root", ["/proc/runs", "{tmp}/file/runs"])
-def test_an_output_folder_that_cannot_be_made_is_a_line(root, run_python, tmp_path):
+def test_an_output_folder_that_cannot_be_made_is_a_line(root, run_warm, tmp_path):
     (tmp_path / "file").write_text("")
-    done = run_python(*ENTRY, RECIPE, *TINY, f"ckpt_root_dir={root.format(tmp=tmp_path)}", cwd=tmp_path)
+    done = run_warm(*ENTRY, RECIPE, *TINY, f"ckpt_root_dir={root.format(tmp=tmp_path)}", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "ckpt_root_dir=" in done.stderr and "cannot be made" in done.stderr
 
@@ -117,9 +115,9 @@ class Boom(Callback):
     [["+arch_params.block=mine"], ["training_hyperparams.phase_callbacks=[Boom]"]],
     ids=["block", "callback"],
 )
-def test_an_error_of_the_users_own_code_keeps_file_and_line(overrides, run_python, tmp_path):
+def test_an_error_of_the_users_own_code_keeps_file_and_line(overrides, run_warm, tmp_path):
     (tmp_path / "mine.py").write_text(OWN_CODE)
-    done = run_python(*ENTRY, RECIPE, *TINY, "plugins=[mine]", *overrides, cwd=tmp_path)
+    done = run_warm(*ENTRY, RECIPE, *TINY, "plugins=[mine]", *overrides, cwd=tmp_path)
     assert done.returncode == 1 and "mine.py" in done.stderr
 
 
@@ -130,10 +128,10 @@ class Look(Callback):
 """
 
 
-def test_a_sweep_returns_the_watched_metric_and_says_each_failure(run_python, tmp_path):
+def test_a_sweep_returns_the_watched_metric_and_says_each_failure(run_warm, tmp_path):
     (tmp_path / "look.py").write_text(LOOK)
     sweep = ["-m", RECIPE, *TINY, "lr=1e12,1e13,0.01", "+hydra.callbacks.look._target_=look.Look"]
-    done = run_python(*ENTRY, *sweep, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    done = run_warm(*ENTRY, *sweep, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.count("failed: the loss is") == 2
     assert "job 0 failed" in done.stderr and "job 1 failed" in done.stderr
@@ -163,11 +161,11 @@ def test_a_schedule_of_pytorchs_warns_of_nothing(train, capfd):
     assert "Train epoch" in said and "update_param_groups" not in said
 
 
-def test_a_command_without_plugins_runs_no_module_of_the_current_folder(sg_resnets_command, tmp_path):
+def test_a_command_without_plugins_runs_no_module_of_the_current_folder(run_python, tmp_path):
     for name in ("timm", "matplotlib"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py of this folder was run')")
     for command in (["summary", "resnet50_v1d"], ["draw", "resnet20_cifar"]):
-        done = sg_resnets_command(*command, cwd=tmp_path)
+        done = run_python(SCRIPT, *command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 
@@ -175,7 +173,6 @@ def test_switched_off_at_start_up_sg_resnets_is_imported_by_hand(run_python, tmp
     code = "import sys; print('sg_resnets' in sys.modules)"
     assert run_python("-c", code, cwd=tmp_path, SG_RESNETS_AT_STARTUP="0").stdout == "False\n"
     assert run_python("-c", code, cwd=tmp_path).stdout == "True\n"
-    assert sys.executable
 
 
 def test_an_unknown_architecture_is_of_the_type_that_callers_catch(host):

@@ -100,12 +100,12 @@ def example(tmp_path):
 
 
 def test_the_documented_block_trains_from_yaml_and_its_checkpoint_asks_for_it(
-    example, run_python, sg_resnets_command, tmp_path
+    example, run_warm, sg_resnets_command, tmp_path
 ):
     code, command = example
     assert code.count("\n") <= 20
     small = ["epochs=1", "+arch_params.depth=8", "+dataset_params.train_dataset_params.max_samples=256"]
-    done = run_python(*shlex.split(command)[1:], *small, "ckpt_root_dir=.", cwd=tmp_path)
+    done = run_warm(*shlex.split(command)[1:], *small, "ckpt_root_dir=.", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (best,) = tmp_path.glob("*/RUN_*/ckpt_best.pth")
     refused = sg_resnets_command("evaluate", best, cwd=tmp_path)

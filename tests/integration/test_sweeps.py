@@ -6,9 +6,9 @@ from omegaconf import OmegaConf
 from support import RECIPE, SMALL_RUN
 
 
-def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_python, tmp_path):
+def test_a_sweep_runs_each_job_with_its_own_shortcuts(run_warm, tmp_path):
     command = ["-m", "super_gradients.train_from_recipe", "-m", RECIPE, *SMALL_RUN, "epochs=1", "lr=0.1,0.01"]
-    done = run_python(*command, cwd=tmp_path)
+    done = run_warm(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     recipes = sorted((tmp_path / "checkpoints" / "fashion_mnist_mini_resnet20_cifar").glob("RUN_*/.hydra/config.yaml"))
     rates = [
@@ -38,7 +38,7 @@ def test_multirun_shortcuts(train, compose):
     assert torch.load(run / "ckpt_latest.pth")["epoch"] == 1
 
 
-def test_interrupt_ends_a_sweep(run_python, tmp_path):
+def test_interrupt_ends_a_sweep(run_warm, tmp_path):
     (tmp_path / "ctrl_c.py").write_text(
         "from super_gradients.common.registry.registry import register_callback\n"
         "from super_gradients.training.utils.callbacks import Callback\n"
@@ -47,7 +47,7 @@ def test_interrupt_ends_a_sweep(run_python, tmp_path):
         "    def on_train_batch_end(self, context):\n"
         "        raise KeyboardInterrupt\n"
     )
-    done = run_python(
+    done = run_warm(
         "-m", "super_gradients.train_from_recipe", "-m", "--config-name=fashion_mnist_mini_resnet20", "lr=0.1,0.01",
         "+arch_params.depth=8", "plugins=[ctrl_c]", "training_hyperparams.phase_callbacks=[CtrlC]", "epochs=1",
         cwd=tmp_path,
