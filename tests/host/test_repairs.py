@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from sg_resnets.host.installed import REPAIRS
-from sg_resnets.host.repairs.distributed import show_each_once
+from sg_resnets.host.repairs import distributed
 
 
 def test_every_repair_has_a_name_of_its_own_and_says_which_fault(host):
@@ -73,16 +73,70 @@ def test_torchvision_processing(host):
     assert steps[:2] == [{"Resize": {"size": 256}}, {"CenterCrop": {"size": 224}}]
 
 
-def test_evaluation_shows_each_sample_once():
+class HardExamples(DistributedSampler):
+    """The user's own: the first four alone."""
+
+    def __iter__(self):
+        return iter(range(self.rank, 4, self.num_replicas))
+
+
+def subset(data, **place):
+    from super_gradients.training.datasets.samplers import DistributedSamplerWrapper
+
+    return DistributedSamplerWrapper(SubsetRandomSampler([1, 5, 8, 3, 7]), **place)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [(DistributedSampler, list(range(11))), (subset, [1, 3, 5, 7, 8]), (HardExamples, [0, 1, 2, 3])],
+)
+def test_evaluation_shows_each_sample_once_and_leaves_the_loader_as_it_was(make, expected, monkeypatch):
+    drawn = []
+
+    def broadcast(mine, source):  # all get what the first one has drawn
+        drawn.extend([] if drawn else mine)
+        mine[0] = drawn[0]
+
+    monkeypatch.setattr(distributed.dist, "broadcast_object_list", broadcast)
     data = TensorDataset(torch.arange(11))
     seen = []
     for rank in range(3):
-        sampler = DistributedSampler(data, num_replicas=3, rank=rank, shuffle=False)
-        loader = DataLoader(data, batch_size=2, sampler=sampler)
-        show_each_once(loader)
-        assert len(loader) == 2
-        seen += [int(i) for (batch,) in loader for i in batch]
-    assert sorted(seen) == list(range(11))
+        loader = DataLoader(data, batch_size=2, sampler=make(data, num_replicas=3, rank=rank, shuffle=False))
+        before = loader.batch_sampler.sampler
+        with distributed.each_once(loader):
+            seen += [int(i) for (batch,) in loader for i in batch]
+        assert loader.batch_sampler.sampler is before
+    assert sorted(seen) == expected
+
+
+def test_unused_parameters_are_searched_where_there_may_be_some(host):
+    from super_gradients.training.utils.utils import HpmStruct
+
+    from sg_resnets.models import ResNet
+    from support import SMALL
+
+    def may(network, **params):
+        return distributed.may_leave_unused(network, HpmStruct(**params))
+
+    class Own(torch.nn.Module):
+        pass
+
+    ours = ResNet(SMALL)
+    assert not may(ours, initial_lr=0.1) and not may(ours, initial_lr={"fc": 0.1, "default": 0.2})
+    assert may(ours, initial_lr={"fc": 0.1, "default": 0}) and may(ours, finetune=True) and may(Own(), initial_lr=0.1)
+
+
+def test_a_sampler_that_the_user_has_seeded_keeps_its_seed(host):
+    from types import SimpleNamespace
+
+    from sg_resnets.host.repairs.samplers import seed_epoch
+
+    for given, used in ((7, 7), (0, 42)):
+        sampler = DistributedSampler(range(8), num_replicas=2, rank=0, seed=given)
+        loader = DataLoader(range(8), batch_size=2, sampler=sampler)
+        trainer = SimpleNamespace(training_params=SimpleNamespace(seed=42), train_loader=loader)
+        seed_epoch(lambda *args: None, trainer, SimpleNamespace(epoch=0))
+        assert sampler.seed == used
 
 
 def test_boxes_are_drawn_in_the_colours_of_their_classes(host):

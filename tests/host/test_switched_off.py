@@ -25,6 +25,9 @@ WHAT_SEES = {
     "schedule_warning": "integration/test_entry_points.py::test_a_schedule_of_pytorchs_warns_of_nothing",
     "colours": "host/test_repairs.py::test_boxes_are_drawn_in_the_colours_of_their_classes",
     "json_of_numpy": "host/test_repairs.py::test_data_adapters_store_numpys_numbers",
+    "onnx_export": "integration/test_own_code.py"
+    "::test_a_network_is_converted_to_onnx_without_packages_that_are_not_there",
+    "precise_bn": "integration/test_own_code.py::test_precise_batch_norm_has_the_statistics_of_the_training_data",
     "safe_checkpoints": "integration/test_checkpoint_runs.py::test_safe_checkpoints",
     "whole_checkpoints": "host/test_repairs.py::test_atomic_checkpoints",
     "recipe_in_checkpoints": "integration/test_training_runs.py::test_recipe_of_a_run",

@@ -167,10 +167,9 @@ class ActivationStatistics(Callback):
 class StopWhenNotFinite(Callback):
     """Ends training at the step whose loss is NaN or infinite, before it is written into a checkpoint.
 
-    On a CPU that is before the backward pass. On a GPU it is after the step, when SuperGradients has waited for the
-    loss anyway; the statistics of batch-norm still tell where the numbers broke. Scaled float16 losses are left alone,
-    and a loss that `EarlyStop(check_finite=True)` among the `others` watches: it ends the run itself, at an epoch's
-    end.
+    On a CPU that is before the step. On a GPU it is after it, when SuperGradients has waited for the loss anyway; the
+    statistics of batch-norm still tell where the numbers broke. A loss that `EarlyStop(check_finite=True)` among the
+    `others` watches is left to it: it ends the run itself, at an epoch's end.
 
     Raises:
         SgResnetsError: names step, layer and the last good checkpoint.
@@ -179,7 +178,7 @@ class StopWhenNotFinite(Callback):
     def __init__(self, others: Sequence[Any] = ()) -> None:
         self.others = others
 
-    def on_train_batch_loss_end(self, context: PhaseContext) -> None:
+    def on_train_batch_backward_end(self, context: PhaseContext) -> None:
         if context.device == "cpu":
             self._check(context)
 
@@ -188,7 +187,7 @@ class StopWhenNotFinite(Callback):
             self._check(context)
 
     def _check(self, context: PhaseContext) -> None:
-        loss = float(context.loss_log_items[0])
+        loss = float(context.loss)
         if math.isfinite(loss) or _is_watched(context.loss_logging_items_names, self.others):
             return
         layer = _first_broken_layer(unwrap_model(context.net))
@@ -207,8 +206,9 @@ def _is_watched(losses: Sequence[str], callbacks: Sequence[Any]) -> bool:
         params = callback.get("EarlyStop") if isinstance(callback, Mapping) else None
         if isinstance(callback, EarlyStop):
             params = {"monitor": callback.monitor_key, "check_finite": callback.check_finite}
-        if params and params.get("check_finite", True):
-            return fuzzy_str(str(params.get("monitor"))) in map(fuzzy_str, losses)
+        watched_loss = params and params.get("check_finite", True) and fuzzy_str(str(params.get("monitor")))
+        if watched_loss and watched_loss in map(fuzzy_str, losses):
+            return True
     return False
 
 

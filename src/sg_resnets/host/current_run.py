@@ -1,9 +1,10 @@
 """The recipe that is being trained now: what a run remembers, and what it leaves for the command that started it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,6 +27,18 @@ class CurrentRun:
     objective: float | None = None
 
 
+def as_data(value: Any) -> Any:
+    """Return what YAML and a checkpoint can hold of a recipe that Python code has filled: an enum's value, a path's
+    text, of any other object its repr."""
+    if isinstance(value, Mapping):
+        return {key: as_data(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_data(each) for each in value]
+    if isinstance(value, Enum):
+        return value.value
+    return value if value is None or type(value) in (str, int, float, bool) else str(value)
+
+
 _current: ContextVar[CurrentRun | None] = ContextVar("current_run", default=None)
 
 
@@ -37,8 +50,8 @@ def current_run() -> CurrentRun | None:
 @contextmanager
 def running(recipe: DictConfig) -> Iterator[CurrentRun]:
     """While open, `recipe` is the one that is trained."""
-    plain: Any = OmegaConf.to_container(recipe, resolve=True)
-    token = _current.set(CurrentRun(recipe.copy(), plain))
+    composed, resolved = (as_data(OmegaConf.to_container(recipe, resolve=resolve)) for resolve in (False, True))
+    token = _current.set(CurrentRun(OmegaConf.create(composed), resolved))
     try:
         yield _current.get()  # type: ignore[misc]
     finally:

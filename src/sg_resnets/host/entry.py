@@ -53,12 +53,12 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
     if start is not None:
         return start(cfg)
     with one_line_errors():
-        recipe = OmegaConf.create(copy.deepcopy(cfg))
+        recipe = OmegaConf.create(copy.deepcopy(cfg), flags={"allow_objects": True})
         with open_dict(recipe):
             name_experiment(recipe)
             apply_shortcuts(recipe)
+            import_plugins(plugins_of(recipe))
             check_recipe(recipe)
-            import_plugins(recipe.get("plugins") or ())
             make_paths_absolute(recipe)
         with running(recipe) as current:
             if original.__name__ == "quantize_from_config":
@@ -78,6 +78,9 @@ class RecipeError(SgResnetsError, CompactHydraException):
         bases = (cls,) if isinstance(error, cls | SgResnetsError) else (cls, type(error))
         methods = {"__init__": Exception.__init__, "__str__": lambda self: self.args[0]}
         return type(cls.__name__, bases, methods)(one_line(text))
+
+    def __reduce__(self) -> Any:
+        return RecipeError, (str(self),)  # the class made above is known in this process alone
 
 
 @contextmanager
@@ -195,8 +198,21 @@ def resolve_experiment_folder(ckpt_root_dir: str | None, experiment_name: Any) -
 
 def apply_shortcuts(recipe: Any) -> None:
     """Apply `lr=`, `epochs=`, ...: SuperGradients does so for single runs alone; the second time it changes nothing."""
-    if all(name in recipe for name in SHORTCUTS):
-        RecipeShortcutsCallback().on_run_start(recipe)
+    for name, key in (*SHORTCUTS.items(), ("num_workers", "dataset_params.val_dataloader_params.num_workers")):
+        if recipe.get(name) is not None:
+            OmegaConf.update(recipe, key, recipe[name])
+
+
+def plugins_of(recipe: Any) -> list[str]:
+    """Return the modules that a recipe wants imported.
+
+    Raises:
+        SgResnetsError: they are no list.
+    """
+    plugins = recipe.get("plugins")
+    if plugins is not None and not OmegaConf.is_list(plugins):
+        raise SgResnetsError(f"plugins={plugins}: must be a list of modules, such as plugins=[{plugins}]")
+    return list(plugins or ())
 
 
 def leave_validation_workers(

@@ -1,6 +1,7 @@
 """Values of a recipe that cannot be meant, refused before anything is built or written."""
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from super_gradients.training.params import DEFAULT_TRAINING_PARAMS
 from super_gradients.training.utils.utils import fuzzy_keys, fuzzy_str, get_fuzzy_mapping_param
 
 from sg_resnets.distillation.student import is_distillation
+from sg_resnets.host.current_run import as_data
 from sg_resnets.host.repairs.loggers import check_packages
 from sg_resnets.runs.recipes import SHORTCUTS
 from sg_resnets.utils.checks import BOOLEAN, NOT_NEGATIVE, PROBABILITY, Check, integer
@@ -66,9 +68,6 @@ def check_recipe(recipe: Any) -> None:
             value = OmegaConf.select(recipe, key, throw_on_missing=False)
             if value is not None:
                 check(key, value)
-    plugins = recipe.get("plugins")
-    if isinstance(plugins, str):
-        raise SgResnetsError(f"plugins={plugins}: must be a list of modules, such as plugins=[{plugins}]")
     refuse_misspelt(recipe)
     refuse_merged(recipe)
     training = OmegaConf.select(recipe, TRAINING) or {}
@@ -85,12 +84,15 @@ def refuse_misspelt(recipe: Any) -> None:
     """Refuse a key that is nearly one that is read: nothing would read it, and the run would not be what was asked
     for."""
     training = OmegaConf.select(recipe, TRAINING) or ()
+    used = set(
+        re.findall(r"\$\{([^:}]+)\}", OmegaConf.to_yaml(OmegaConf.create(as_data(OmegaConf.to_container(recipe)))))
+    )
     read_in_training = (*DEFAULT_TRAINING_PARAMS, *OTHER_KEYS)
     for prefix, keys, read in (("", recipe, SHORTCUTS), (f"{TRAINING}.", training, read_in_training)):
         for key in keys:
             candidates = similar(key, read, count=1, cutoff=MISSPELT)
             meant = ALIASES.get(key) or (f"{prefix}{candidates[0]}" if candidates else None)
-            if meant and key not in read:
+            if meant and key not in read and f"{prefix}{key}" not in used:
                 raise SgResnetsError(f"nothing reads {prefix}{key}: did you mean {meant}?")
 
 
@@ -162,7 +164,7 @@ def check_parameters(
     cls = registry.get(name) or (
         get_fuzzy_mapping_param(name, registry) if fuzzy_str(name) in fuzzy_keys(registry) else None
     )
-    if cls is None or not isinstance(params, Mapping):
+    if cls is None or not isinstance(params, Mapping) or "_target_" in params:
         return
     signature = inspect.signature(cls).parameters.values()
     valid = [one.name for one in signature if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]

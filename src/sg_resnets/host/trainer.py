@@ -55,6 +55,20 @@ def train_checked(
     return result
 
 
+def show_loss(
+    original: Callable[..., None],
+    self: Trainer,
+    loss: torch.Tensor,
+    epoch: int,
+    batch_idx: int,
+    context: Any,
+    **kw: Any,
+) -> None:
+    """Show the callbacks the loss that is minimised: what is logged of it may be parts, or nothing."""
+    context.update_context(loss=loss.detach())
+    original(self, loss, epoch, batch_idx, context, **kw)
+
+
 def warn_of_slow_average(training_params: dict[str, Any], batches: int) -> None:
     """Warn where the moving average of the weights still consists of old ones when training ends."""
     steps = training_params.get("max_epochs", 0) * batches // training_params.get("batch_accumulate", 1)
@@ -99,6 +113,8 @@ def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader 
         SgResnetsError: there is not one whole batch, workers for data on a GPU, mixing of an odd batch, or other
             classes than the network's.
     """
+    if not isinstance(loader, DataLoader):
+        return  # of the user's own, who knows its data
     if len(loader) == 0:
         images = len(loader.dataset)  # type: ignore[arg-type]
         raise SgResnetsError(
@@ -106,7 +122,11 @@ def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader 
             f"batch_size"
         )
     for split, each in (("train", loader), ("val", valid_loader)):
-        if each is not None and each.num_workers and getattr(each.dataset, "images", torch.empty(0)).is_cuda:
+        if (
+            isinstance(each, DataLoader)
+            and each.num_workers
+            and getattr(each.dataset, "images", torch.empty(0)).is_cuda
+        ):
             workers = f"dataset_params.{split}_dataloader_params.num_workers"
             raise SgResnetsError(
                 f"{workers}={each.num_workers}, but the data is on the GPU, which makes its batches there: set "
@@ -132,6 +152,10 @@ REPAIRS = (
         "trainer",
         "training goes on with a NaN loss, on data of other classes, in fewer images than a batch; a DictConfig among "
         "training_params fails its schema; no memory layout can be chosen",
-        [Patch(Trainer, "_net_to_device", keep_layout), Patch(Trainer, "train", train_checked)],
+        [
+            Patch(Trainer, "_net_to_device", keep_layout),
+            Patch(Trainer, "train", train_checked),
+            Patch(Trainer, "_backward_step", show_loss),
+        ],
     ),
 )

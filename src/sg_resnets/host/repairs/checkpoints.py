@@ -34,6 +34,10 @@ class Loading:
     state: dict[str, Any] = field(default_factory=dict)
 
 
+class MisfitError(SgResnetsError, RuntimeError):
+    """Ours, and what PyTorch raises for weights that do not fit."""
+
+
 _loading: ContextVar[Loading | None] = ContextVar("loading", default=None)
 
 
@@ -67,7 +71,9 @@ def load_verified(
     except SgResnetsError:
         raise
     except (RuntimeError, ValueError, KeyError) as error:
-        raise SgResnetsError(checkpoints.explain_misfit(network, ckpt_local_path, loading.state)) from error
+        if kwargs.get("load_backbone") and not hasattr(network, "backbone"):
+            raise
+        raise MisfitError(checkpoints.explain_misfit(network, ckpt_local_path, loading.state)) from error
     finally:
         _loading.reset(token)
     checkpoints.refuse_twin(network, ckpt_local_path, loading.state.get("recipe") or {})
@@ -95,7 +101,7 @@ def remember_recipe(
     recipe of a resumed run into its folder, now that it works."""
     run = current_run()
     state = dict(state_dict) if run is None else {"recipe": run.recipe, **state_dict}
-    original(self, tag, state if tag == LATEST else student_alone(state), *args, **kwargs)
+    original(self, tag, state if tag == LATEST or run is None else student_alone(state), *args, **kwargs)
     if run is not None:
         _write_recipe(run, self._local_dir)
 
@@ -119,30 +125,44 @@ def _write_recipe(run: CurrentRun, folder: str) -> None:
             temporary.write_text(text)
 
 
-def load_without_old_figure(original: Callable[[Trainer], None], self: Trainer) -> None:
+def load_without_evaluating(original: Callable[[Trainer], None], self: Trainer) -> None:
     """Load without an evaluation: `restore_best` asks the best checkpoint itself."""
     original(self)
     self._eval_before_resume = False
 
 
 def restore_best(original: Callable[[Trainer], None], self: Trainer) -> None:
-    """Resolve the watched metric's name, and with it find the best figure so far, which `ckpt_best.pth` itself
-    knows."""
+    """Resolve the watched metric's name, and with it find the best figure so far."""
     original(self)
     params = self.training_params
     if not self.load_checkpoint or self.load_weights_only:
         return
-    self._reset_best_metric()
     resumed_from = Path(params.resume_path or Path(self.checkpoints_dir_path, params.ckpt_name))
     best, copy = resumed_from.with_name(params.ckpt_best_name), Path(self.checkpoints_dir_path, params.ckpt_best_name)
-    if not best.is_file():
-        return
-    state = checkpoints.read(best)
-    if state["metrics"]["tracked_metric_name"] == self.metric_to_watch:
-        self.best_metric, self._best_ckpt_metrics = state["acc"], state["metrics"]
-    if not copy.exists() and not self.ddp_silent_mode:  # resume_path starts a new folder, which must hold its best
+    self._reset_best_metric()
+    better = max if self.greater_metric_to_watch_is_better else min
+    for figure, metrics in figures_so_far(best, self.checkpoint, self.metric_to_watch):
+        if better(figure, self.best_metric) == figure:
+            self.best_metric, self._best_ckpt_metrics = figure, metrics
+    if best.is_file() and not copy.exists() and not self.ddp_silent_mode:  # a new folder, of resume_path, holds it too
         with whole_file(copy) as temporary:
             shutil.copyfile(best, temporary)
+
+
+def figures_so_far(best: Path, resumed: Mapping[str, Any], metric: str) -> list[tuple[float, Any]]:
+    """Return what is known of a metric, with the metrics beside it: `ckpt_best.pth` itself knows; where there is none,
+    the resumed checkpoint."""
+    if best.is_file():
+        state = checkpoints.read(best)
+        known = [(state.get("acc"), state.get("metrics"))]
+    else:
+        before = resumed.get("_best_ckpt_metrics") or {}
+        known = [(resumed.get("acc"), resumed.get("metrics")), (before.get("valid", {}).get(metric), before)]
+    return [
+        (figure, metrics)
+        for figure, metrics in known
+        if figure is not None and metrics and metrics["tracked_metric_name"] == metric
+    ]
 
 
 def allow_numpy(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -187,7 +207,7 @@ REPAIRS = (
         "resuming forgets the best figure: metric_to_watch is None when the checkpoint is loaded, so ckpt_best.pth is "
         "never, or always, replaced",
         [
-            Patch(Trainer, "_load_checkpoint_to_model", load_without_old_figure),
+            Patch(Trainer, "_load_checkpoint_to_model", load_without_evaluating),
             Patch(Trainer, "_init_monitored_items", restore_best),
         ],
     ),

@@ -6,7 +6,8 @@ SuperGradients' `get_local_rank()` returns the *global* rank (common/environment
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -22,11 +23,13 @@ from super_gradients.common.environment.argparse_utils import EXTRA_ARGS
 from super_gradients.common.environment.ddp_utils import find_free_port, init_trainer, is_distributed
 from super_gradients.common.environment.device_utils import device_config
 from super_gradients.common.factories.type_factory import TypeFactory
+from super_gradients.training.datasets.samplers import DistributedSamplerWrapper
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import distributed_training_utils as host_ddp
 from super_gradients.training.utils import get_param
 from super_gradients.training.utils import utils as host_utils
 from super_gradients.training.utils.utils import unwrap_model
+from torch import nn
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -206,26 +209,45 @@ def seed_by_global_rank(original: Callable[..., None], is_ddp: bool, device: Any
     random.seed(seed)
 
 
+def may_leave_unused(network: nn.Module, training_params: Any) -> bool:
+    """Whether a step may have no gradient for a parameter: one that the recipe freezes, or of a module that is not
+    ours."""
+    rates = get_param(training_params, "initial_lr")
+    frozen = (isinstance(rates, Mapping) and 0 in rates.values()) or get_param(training_params, "finetune", False)
+    return frozen or any(not type(m).__module__.startswith(("torch.", "sg_resnets.")) for m in network.modules())
+
+
 def wrap_in_ddp(original: Callable[[Trainer], None], self: Trainer) -> None:
-    """Search for unused parameters only where the recipe asks for it."""
+    """Search for unused parameters only where there may be some."""
     if device_config.multi_gpu != DDP:
         return original(self)
     self.net.to(device_config.device)
     if get_param(self.training_params, "sync_bn", False) and device_config.is_cuda:
-        self.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
+        self.net = nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
+    search = get_param(self.training_params, "find_unused_parameters")
     self.net = DistributedDataParallel(
         self.net,
         device_ids=[torch.device(device_config.device).index] if device_config.is_cuda else None,
-        find_unused_parameters=bool(get_param(self.training_params, "find_unused_parameters", False)),
+        find_unused_parameters=may_leave_unused(self.net, self.training_params) if search is None else search,
     )
 
 
-def show_each_once(loader: DataLoader) -> None:
-    """Have a loader for evaluation go over its data once. PyTorch's DistributedSampler repeats some samples, so that
-    all processes have as many, and their accuracy is then not that of the data."""
+@contextmanager
+def each_once(loader: DataLoader) -> Iterator[None]:
+    """While open, a loader goes over its data once. PyTorch's DistributedSampler repeats some samples, so that all
+    processes have as many, and their accuracy is then not that of the data."""
     sampler = sampler_of(loader)
-    if isinstance(sampler, DistributedSampler) and not sampler.drop_last:
-        loader.batch_sampler.sampler = range(sampler.rank, len(loader.dataset), sampler.num_replicas)  # type: ignore
+    if type(sampler) not in (DistributedSampler, DistributedSamplerWrapper) or sampler.drop_last:
+        yield
+        return
+    # The sampler within a wrapper may draw, and each process would draw otherwise.
+    everything = [list(getattr(sampler, "sampler", range(len(loader.dataset))))]  # type: ignore[arg-type]
+    dist.broadcast_object_list(everything, 0)
+    loader.batch_sampler.sampler = everything[0][sampler.rank :: sampler.num_replicas]  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        loader.batch_sampler.sampler = sampler  # type: ignore[union-attr]
 
 
 def evaluate_like_rank_0(
@@ -236,11 +258,11 @@ def evaluate_like_rank_0(
     if device_config.multi_gpu != DDP:
         return original(self, data_loader, *args, **kwargs)
     wrapped, self.net = self.net, unwrap_model(self.net)
-    show_each_once(data_loader)
     for buffer in self.net.buffers():
         dist.broadcast(buffer, 0)
     try:
-        return original(self, data_loader, *args, **kwargs)
+        with each_once(data_loader):
+            return original(self, data_loader, *args, **kwargs)
     finally:
         self.net = wrapped
 

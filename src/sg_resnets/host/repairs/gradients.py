@@ -20,7 +20,7 @@ def average_over_accumulated(
 
 def add_scalars_and_channel_factors(original: Callable[[nn.Module], list[int]], module: nn.Module) -> list[int]:
     """Return the ids of all parameters that are no matrices: one number, or one for each channel."""
-    others = [id(p) for p in module.parameters() if p.ndim < 2 or p[0].numel() == 1]
+    others = [id(p) for p in module.parameters() if p.ndim < 2 or p.numel() == p.shape[0]]
     return list(dict.fromkeys([*original(module), *others]))
 
 

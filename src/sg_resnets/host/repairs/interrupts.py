@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils.callbacks import PhaseContext
 from super_gradients.training.utils.checkpoint_utils import get_scheduler_state
 from super_gradients.training.utils.utils import unwrap_model
 
 from sg_resnets.host.current_run import current_run
-from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.host.patching import HOST, Patch, Repair
 from sg_resnets.runs.find import LATEST
 
 
@@ -19,10 +20,10 @@ def _scheduler_state(trainer: Trainer) -> Any:
     return None if scheduler is None else copy.deepcopy(get_scheduler_state(scheduler))
 
 
-def _save(trainer: Trainer, epoch: int, scheduler: Any) -> None:
+def _save(trainer: Trainer, context: PhaseContext, epoch: int, scheduler: Any) -> None:
     """Write what a run is resumed from; `epoch` is the one to begin with."""
     state = {
-        "net": unwrap_model(trainer.net).state_dict(),
+        "net": unwrap_model(context.net).state_dict(),  # `trainer.net` is the averaged one in a validation
         "epoch": epoch,
         "optimizer_state_dict": trainer.optimizer.state_dict(),
         "scaler_state_dict": trainer.scaler.state_dict(),
@@ -37,19 +38,30 @@ def _save(trainer: Trainer, epoch: int, scheduler: Any) -> None:
     trainer.sg_logger.add_checkpoint(LATEST, state, epoch)
 
 
+def _saves_alone(trainer: Trainer) -> bool:
+    """Whether nothing has been saved yet, by a logger of SuperGradients': a user's own may want more than `_save`
+    gives."""
+    latest = os.path.join(trainer.checkpoints_dir_path, LATEST)
+    own = type(trainer.sg_logger).__module__.partition(".")[0] == HOST
+    return own and trainer.training_params.save_model and not trainer.ddp_silent_mode and not os.path.exists(latest)
+
+
 def save_first_epoch(original: Callable[..., Any], self: Trainer, context: Any, silent_mode: bool = False) -> Any:
     """Save in the first epoch, which SuperGradients does only after its validation."""
-    latest = os.path.join(self.checkpoints_dir_path, LATEST)
-    if not self.training_params.save_model or self.ddp_silent_mode or os.path.exists(latest):
-        return original(self, context, silent_mode)
     at_the_start = _scheduler_state(self)
     try:
-        result = original(self, context, silent_mode)
+        return original(self, context, silent_mode)
     except KeyboardInterrupt:
-        _save(self, context.epoch, at_the_start)  # the epoch is begun again
+        if _saves_alone(self):
+            _save(self, context, context.epoch, at_the_start)  # the epoch is begun again
         raise
-    _save(self, context.epoch + 1, _scheduler_state(self))  # it may be interrupted in its validation
-    return result
+
+
+def save_before_validation(original: Callable[..., Any], self: Trainer, context: Any, *args: Any, **kwargs: Any) -> Any:
+    """Save before the first validation: it may be interrupted, or the process killed."""
+    if _saves_alone(self):
+        _save(self, context, context.epoch + 1, _scheduler_state(self))
+    return original(self, context, *args, **kwargs)
 
 
 def notice_interrupt(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
@@ -72,6 +84,7 @@ REPAIRS = (
         [
             Patch(Trainer, "_train_epoch", save_first_epoch),
             Patch(Trainer, "_train_epoch", notice_interrupt),
+            Patch(Trainer, "_validate_epoch", save_before_validation),
             Patch(Trainer, "_validate_epoch", notice_interrupt),
         ],
     ),

@@ -18,8 +18,8 @@ from super_gradients.common.data_types.enum import MultiGPUMode
 from super_gradients.common.environment.device_utils import device_config
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import get_param
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sg_resnets.host.patching import Patch, Rebind, Repair
 from sg_resnets.training.precision import mixed_dtype
@@ -40,6 +40,7 @@ class TrainingPrecision:
 
 
 PRECISION = TrainingPrecision()
+_KNOWN = (Tensor, bool, int, float, str, type(None))
 
 
 def choose_format(original: Callable[..., Any], self: Trainer, mixed_precision_enabled: bool) -> bool:
@@ -58,14 +59,16 @@ def choose_format(original: Callable[..., Any], self: Trainer, mixed_precision_e
 
 def evaluate_like_training(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
     """Validate in the format of training."""
-    with PRECISION.autocast(bool(self.training_params and self.training_params.mixed_precision)):
+    if PRECISION.dtype is None or not (self.training_params and self.training_params.mixed_precision):
+        return original(self, *args, **kwargs)  # in the user's own autocast, if there is one
+    with PRECISION.autocast():
         return original(self, *args, **kwargs)
 
 
 def compute_loss_in_float32(original: Callable[..., Any], self: Trainer, outputs: Any, targets: Any) -> Any:
-    """Compute the loss of float32 logits."""
+    """Compute the loss of float32 logits; of outputs that are objects of the user's own, as they are."""
     dtype = PRECISION.dtype
-    if dtype is None:
+    if dtype is None or not all(isinstance(leaf, _KNOWN) for leaf in tree_leaves(outputs)):
         return original(self, outputs, targets)
     outputs = tree_map_only(Tensor, lambda tensor: tensor.float() if tensor.dtype is dtype else tensor, outputs)
     with torch.autocast(torch.device(device_config.device).type, enabled=False):
@@ -79,6 +82,15 @@ def compile_in_place(original: Callable[[Trainer], None], self: Trainer) -> None
     self.training_params.torch_compile = wanted
     if wanted:
         self.net.compile(**self.training_params.torch_compile_options)
+
+
+def leave_uncompiled(original: Callable[..., Any], self: Trainer, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Hand the user's network back as it was: a compiled one cannot be traced."""
+    before = model._compiled_call_impl
+    try:
+        return original(self, model, *args, **kwargs)
+    finally:
+        model._compiled_call_impl = before
 
 
 # Where it is called by its full name.
@@ -103,6 +115,6 @@ REPAIRS = (
     Repair(
         "torch_compile",
         "torch_compile saves checkpoints with keys '_orig_mod.*', which fit no network",
-        [Patch(Trainer, "_prep_net_for_train", compile_in_place)],
+        [Patch(Trainer, "_prep_net_for_train", compile_in_place), Patch(Trainer, "train", leave_uncompiled)],
     ),
 )

@@ -16,20 +16,21 @@ from torch.utils.data.distributed import DistributedSampler
 
 from sg_resnets.host.patching import Patch, Repair
 
+MOST_SEEDS = 2**32 - 2**16  # numpy takes 32 bits, and processes add their number
 SEEDS_OF_AN_EPOCH = 1000  # between the seeds of two epochs lie those of one epoch's processes
 
 
 def sampler_of(loader: DataLoader) -> Any:
     """Return the sampler that gives a loader its indices."""
-    return getattr(loader.batch_sampler, "sampler", None)
+    return getattr(getattr(loader, "batch_sampler", None), "sampler", None)
 
 
 def seed_epoch(original: Callable[..., Any], self: Trainer, context: Any, silent_mode: bool = False) -> Any:
     """Seed at each epoch, so that a run that is resumed there goes on as one that was not interrupted."""
     is_ddp = device_config.multi_gpu == MultiGPUMode.DISTRIBUTED_DATA_PARALLEL
     seed, sampler = self.training_params.seed, sampler_of(self.train_loader)
-    utils.random_seed(is_ddp, device_config.device, seed + SEEDS_OF_AN_EPOCH * context.epoch)
-    if isinstance(sampler, DistributedSampler):
+    utils.random_seed(is_ddp, device_config.device, (seed + SEEDS_OF_AN_EPOCH * context.epoch) % MOST_SEEDS)
+    if isinstance(sampler, DistributedSampler) and sampler.seed == 0:  # any other is the user's
         sampler.seed = seed
     if isinstance(sampler, RepeatAugSampler):  # SuperGradients tells it the epoch under DDP alone
         sampler.set_epoch(context.epoch + SEEDS_OF_AN_EPOCH * seed)  # all that it is seeded with

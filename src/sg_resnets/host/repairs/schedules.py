@@ -5,17 +5,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from super_gradients.common.registry.registry import TORCH_LR_SCHEDULERS
-from super_gradients.training.utils.callbacks import LinearBatchLRWarmup, LRCallbackBase, Phase, PhaseContext
+from super_gradients.common.registry.registry import LR_WARMUP_CLS_DICT, TORCH_LR_SCHEDULERS
+from super_gradients.training.utils.callbacks import LinearBatchLRWarmup, LRCallbackBase, PhaseContext
 from super_gradients.training.utils.callbacks import callbacks as host_callbacks
 
 from sg_resnets.host.patching import Patch, Put, Repair
 from sg_resnets.utils.errors import SgResnetsError
 
+# Each computes its rate from the number of the batch alone; a user's own may count its calls, or read a batch's loss.
+OF_BATCHES = tuple(
+    getattr(host_callbacks, f"{kind}LRScheduler") for kind in ("Exponential", "Poly", "Cosine", "Function")
+)
+
 
 def set_rate_before_batch(self: LRCallbackBase, context: PhaseContext) -> None:
-    """Set the rate for a batch before its update; SuperGradients sets it after."""
-    if self.phase == Phase.TRAIN_BATCH_STEP:
+    """Set the rate for a batch before its update, once the warm-up of batches is over; SuperGradients sets it after."""
+    params = self.training_params
+    by_batch = LR_WARMUP_CLS_DICT.get(params.warmup_mode, params.warmup_mode) is LinearBatchLRWarmup
+    if not (by_batch and context.epoch * self.train_loader_len + context.batch_idx < params.lr_warmup_steps):
         self(context)
 
 
@@ -26,10 +33,12 @@ def leave_rate_after_batch(self: LRCallbackBase, context: PhaseContext) -> None:
 def warm_up_for_one_epoch(
     original: Callable[..., None],
     self: LinearBatchLRWarmup,
-    *,
-    training_params: Any,
+    warmup_initial_lr: Any,
+    initial_lr: Any,
     train_loader_len: int,
     lr_warmup_steps: int,
+    training_params: Any,
+    net: Any,
     **kwargs: Any,
 ) -> None:
     """Take `lr_warmup_epochs: 1` for the steps of an epoch, and cut longer warm-ups to one, for the cosine too, which
@@ -46,11 +55,13 @@ def warm_up_for_one_epoch(
                 "warmup_mode=LinearEpochLRWarmup"
             )
         lr_warmup_steps, training_params.lr_warmup_epochs = train_loader_len, 0
-    steps = training_params.lr_warmup_steps = min(lr_warmup_steps, train_loader_len)
-    original(self, training_params=training_params, train_loader_len=train_loader_len, lr_warmup_steps=steps, **kwargs)
+    training_params.lr_warmup_steps = min(lr_warmup_steps, train_loader_len)
+    original(
+        self, warmup_initial_lr, initial_lr, train_loader_len, lr_warmup_steps, training_params, net, **kwargs
+    )  # it says so where it cuts
 
 
-def warn_of_own_groups_only(
+def leave_out_inherited_groups(
     original: Callable[..., Any],
     lr_mode: Any,
     train_loader: Any,
@@ -79,8 +90,12 @@ REPAIRS = (
         "schedule_of_batches",
         "the schedules of each batch (cosine, polynomial, ...) set the rate of batch i after its update",
         [
-            Put(LRCallbackBase, "on_train_batch_start", set_rate_before_batch),
-            Put(LRCallbackBase, "on_train_batch_gradient_step_end", leave_rate_after_batch),
+            change
+            for schedule in OF_BATCHES
+            for change in (
+                Put(schedule, "on_train_batch_start", set_rate_before_batch),
+                Put(schedule, "on_train_batch_gradient_step_end", leave_rate_after_batch),
+            )
         ],
     ),
     Repair(
@@ -98,6 +113,6 @@ REPAIRS = (
     Repair(
         "schedule_warning",
         "each of PyTorch's schedules is answered with a warning of update_param_groups, which nobody has set",
-        [Patch(host_callbacks, "create_lr_scheduler_callback", warn_of_own_groups_only)],
+        [Patch(host_callbacks, "create_lr_scheduler_callback", leave_out_inherited_groups)],
     ),
 )

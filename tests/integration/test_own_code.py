@@ -1,0 +1,344 @@
+"""What SuperGradients takes from a user's own code goes on working: networks, losses, loaders, schedules, loggers."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sg_resnets.utils.errors import SgResnetsError
+
+STEPS = 4  # of an epoch
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+def loader(**options):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(16, 3, 8, 8, generator=generator)
+    return DataLoader(TensorDataset(images, torch.randint(0, 4, (16,), generator=generator)), 16 // STEPS, **options)
+
+
+@pytest.fixture
+def fit(host, tmp_path):
+    """fit(network, **training_params) -> the Trainer."""
+    from super_gradients.training.metrics import Accuracy
+
+    def run(network=None, train=None, valid=None, name="own", **given):
+        trainer = host.Trainer(name, ckpt_root_dir=str(tmp_path))
+        params = {
+            "max_epochs": 1, "initial_lr": 0.1, "loss": "CrossEntropyLoss", "optimizer": "SGD",
+            "lr_mode": "CosineLRScheduler", "average_best_models": False, "silent_mode": True,
+            "train_metrics_list": [Accuracy()], "valid_metrics_list": [Accuracy()], "metric_to_watch": "Accuracy",
+            "sg_logger_params": {"tb_files_user_prompt": False, "launch_tensorboard": False}, **given,
+        }  # fmt: skip
+        trainer.train(network or Network(), params, train or loader(), valid or loader())
+        return trainer
+
+    return run
+
+
+@pytest.fixture
+def rates(fit):
+    """rates(**training_params) -> the learning rate of each step."""
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Watch(Callback):
+        def on_train_batch_gradient_step_start(self, context):
+            seen.append(context.optimizer.param_groups[0]["lr"])
+
+    seen = []
+
+    def run(**given):
+        seen.clear()
+        fit(phase_callbacks=[Watch()], **given)
+        return list(seen)
+
+    return run
+
+
+# Schedules.
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"lr_mode": "PolyLRScheduler"},
+        {"lr_mode": "ExponentialLRScheduler", "lr_decay_factor": 0.5},
+        {"lr_mode": "FunctionLRScheduler", "lr_schedule_function": lambda initial_lr, **rest: initial_lr},
+        {"lr_mode": "CosineLRScheduler"},
+    ],
+    ids=lambda params: params["lr_mode"],
+)
+def test_every_schedule_waits_for_the_warm_up_of_batches(schedule, rates):
+    warm_up = {"warmup_mode": "LinearBatchLRWarmup", "lr_warmup_steps": STEPS, "warmup_initial_lr": 0.01}
+    found = rates(max_epochs=2, **warm_up, **schedule)
+    assert found[:STEPS] == pytest.approx([0.01, 0.04, 0.07, 0.1])
+    assert len(found) == 2 * STEPS and max(found[STEPS:]) <= 0.1
+
+
+def test_a_warm_up_that_is_cut_to_an_epoch_says_so(rates, capfd):
+    rates(warmup_mode="LinearBatchLRWarmup", lr_warmup_steps=STEPS + 1, warmup_initial_lr=0.01)
+    assert "Number of warmup steps (5) is greater than number of steps in epoch (4)" in capfd.readouterr().err
+
+
+def test_a_schedule_of_the_users_is_called_once_a_step_and_knows_the_loss(rates, monkeypatch):
+    from super_gradients.common.registry.registry import LR_SCHEDULERS_CLS_DICT
+    from super_gradients.training.utils.callbacks import LRCallbackBase, Phase
+
+    class Halving(LRCallbackBase):
+        def __init__(self, **kwargs):
+            super().__init__(Phase.TRAIN_BATCH_STEP, **kwargs)
+
+        def is_lr_scheduling_enabled(self, context):
+            return float(context.loss_log_items[0]) > 0
+
+        def perform_scheduling(self, context):
+            self.lr = {name: rate / 2 for name, rate in self.lr.items()}
+            self.update_lr(context.optimizer, context.epoch)
+
+    monkeypatch.setitem(LR_SCHEDULERS_CLS_DICT, "Halving", Halving)
+    assert rates(lr_mode="Halving", batch_accumulate=2, max_epochs=2) == pytest.approx([0.1, 0.05, 0.025, 0.0125])
+
+
+# Losses.
+
+
+class Loss(nn.CrossEntropyLoss):
+    """Logs what it is told to, of a loss that is multiplied."""
+
+    def __init__(self, factor, **logged):
+        super().__init__()
+        self.factor, self.component_names, self.logged = factor, list(logged), torch.tensor([*logged.values()])
+
+    def forward(self, output, target):
+        return super().forward(output, target) * self.factor, self.logged
+
+
+def test_the_loss_that_is_minimised_must_be_finite_whatever_is_logged(fit):
+    with pytest.raises(SgResnetsError, match="the loss is nan at step 1 of epoch 1"):
+        fit(loss=Loss(float("nan"), a=1.0, b=2.0))
+    fit(loss=Loss(1.0, a=float("nan"), b=2.0))
+    fit(loss=Loss(1.0))
+
+
+def test_one_of_several_early_stops_may_watch_the_loss(fit):
+    from super_gradients.training.utils.callbacks import Phase
+    from super_gradients.training.utils.early_stopping import EarlyStop
+
+    stops = [EarlyStop(Phase.VALIDATION_EPOCH_END, name, check_finite=True) for name in ("Accuracy", "Loss/whole")]
+    fit(loss=Loss(float("nan"), whole=float("nan")), phase_callbacks=stops)
+
+
+# Data.
+
+
+class Batches:
+    """All that SuperGradients asks of a loader."""
+
+    def __init__(self):
+        self.inner = loader()
+        self.dataset, self.batch_size, self.drop_last = self.inner.dataset, self.inner.batch_size, False
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __iter__(self):
+        return iter(self.inner)
+
+
+def test_a_loader_of_the_users_own_class_trains_and_validates(fit):
+    assert fit(train=Batches(), valid=Batches()).best_metric > 0
+
+
+def test_the_largest_seeds_work(rates):
+    assert len(rates(seed=2**32 - 1, max_epochs=2)) == 2 * STEPS
+
+
+def test_precise_batch_norm_has_the_statistics_of_the_training_data(fit):
+    network = Network()
+    fit(network, precise_bn=True, precise_bn_batch_size=16)
+    images = torch.cat([images for images, _ in loader()])
+    means = [network.body[0](part).mean((0, 2, 3)) for part in images.split(16 // STEPS)]
+    torch.testing.assert_close(network.body[1].running_mean, torch.stack(means).mean(0))
+
+
+# Number formats, compilation, ONNX.
+
+
+def test_testing_runs_in_the_users_autocast(fit):
+    seen = []
+    trainer = fit()
+    trainer.net.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    from super_gradients.training.metrics import Accuracy
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trainer.test(test_loader=loader(), test_metrics_list=[Accuracy()], loss=nn.CrossEntropyLoss())
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_a_network_is_handed_back_uncompiled(fit):
+    network = Network()
+    fit(network, torch_compile=True, torch_compile_options={"backend": "eager"})
+    assert torch.jit.trace(network, torch.zeros(1, 3, 8, 8))(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+
+
+def test_a_network_is_converted_to_onnx_without_packages_that_are_not_there(tmp_path, host, monkeypatch):
+    import onnx
+    from super_gradients import import_utils
+    from super_gradients.training import models
+
+    network = models.get("resnet18", num_classes=4)
+    path = models.convert_to_onnx(network, str(tmp_path / "net"), prep_model_for_conversion_kwargs={"input_size": (1, 3, 32, 32)})  # fmt: skip # noqa: E501
+    assert onnx.load(path or tmp_path / "net.onnx").graph.node
+    monkeypatch.setattr("pip.main", lambda args: pytest.fail("nothing is installed at run time"), raising=False)
+    with pytest.raises(ImportError, match="pip install"):
+        import_utils.import_onnx_graphsurgeon_or_install()
+
+
+# Checkpoints and loggers.
+
+
+def test_the_best_figure_is_taken_from_the_resumed_checkpoint_where_it_alone_is_left(fit):
+    from sg_resnets.runs.checkpoints import read, write
+
+    run = Path(fit().checkpoints_dir_path)
+    state = read(run / "ckpt_latest.pth")
+    state["acc"] = 0.99
+    write(state, run / "ckpt_latest.pth")
+    (run / "ckpt_best.pth").unlink()
+    assert fit(max_epochs=2, resume=True).best_metric == 0.99
+    del state["metrics"]
+    write(state, run / "ckpt_best.pth")  # as other versions wrote it
+    assert 0 <= fit(max_epochs=3, resume=True).best_metric < 0.99
+
+
+def test_a_logger_of_the_users_gets_what_it_always_got(fit, monkeypatch):
+    from super_gradients.common.registry.registry import SG_LOGGERS
+    from super_gradients.common.sg_loggers.base_sg_logger import BaseSGLogger
+
+    sent = []
+
+    class Remote(BaseSGLogger):
+        def add_checkpoint(self, tag, state_dict, global_step=0):
+            sent.append((tag, state_dict["acc"]))
+
+    monkeypatch.setitem(SG_LOGGERS, "remote", Remote)
+    fit(sg_logger="remote", max_epochs=2)
+    assert [tag for tag, _ in sent].count("ckpt_latest.pth") == 2
+
+
+def test_a_body_may_be_called_student(fit, host):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.student = Network()
+
+        def forward(self, x):
+            return self.student(x)
+
+    trainer = fit(Wrapped(), average_best_models=True)
+    saved = torch.load(Path(trainer.checkpoints_dir_path, "ckpt_best.pth"), weights_only=True)["net"]
+    assert all(name.startswith("student.") for name in saved)
+
+
+def test_a_run_that_is_stopped_in_its_first_validation_goes_on_with_the_next_rate(fit, rates):
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Stop(Callback):
+        def on_validation_batch_end(self, context):
+            raise KeyboardInterrupt
+
+    step = {"lr_mode": {"StepLR": {"gamma": 0.1, "step_size": 1, "phase": "TRAIN_EPOCH_END"}}, "max_epochs": 3}
+    whole = rates(**step, name="whole")
+    fit(phase_callbacks=[Stop()], **step, name="parts")
+    assert rates(**step, resume=True, name="parts") == pytest.approx(whole[STEPS:])
+
+
+def test_weights_that_do_not_fit_are_a_runtime_error_too(fit, host):
+    from super_gradients.training import models
+
+    best = Path(fit().checkpoints_dir_path, "ckpt_best.pth")
+    with pytest.raises(RuntimeError, match="does not fit resnet18") as refused:
+        models.get("resnet18", num_classes=4, checkpoint_path=str(best))
+    assert isinstance(refused.value, SgResnetsError)
+
+
+# Recipes from Python.
+
+
+def test_a_recipe_may_hold_enums_and_paths_and_its_checkpoints_are_read_again(compose, host, tmp_path):
+    from super_gradients.common.data_types.enum import MultiGPUMode, StrictLoad
+    from super_gradients.training import models
+
+    cfg = compose("training_hyperparams.average_best_models=True")
+    cfg.multi_gpu, cfg.checkpoint_params.strict_load = MultiGPUMode.OFF, StrictLoad.ON
+    cfg._set_flag("allow_objects", True)
+    cfg.ckpt_root_dir = tmp_path
+    host.Trainer.train_from_config(cfg)
+    (best,) = tmp_path.glob("*/*/ckpt_best.pth")
+    recipe = torch.load(best, weights_only=True)["recipe"]
+    assert recipe["multi_gpu"] == "Off" and recipe["checkpoint_params"]["strict_load"] is True
+    arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}
+    models.get("resnet20_cifar", arch_params=arch, num_classes=10, checkpoint_path=str(best))
+
+
+def test_a_recipe_may_be_a_dict_with_objects_and_without_a_batch_size(compose, host, tmp_path):
+    from omegaconf import OmegaConf
+    from super_gradients.training.utils.callbacks import Callback
+
+    epochs = []
+
+    class Count(Callback):
+        def on_train_loader_end(self, context):
+            epochs.append(context.epoch)
+
+    cfg = OmegaConf.to_container(compose(f"ckpt_root_dir={tmp_path}"), resolve=True)
+    cfg["training_hyperparams"]["phase_callbacks"] = [Count()]
+    del cfg["dataset_params"]["val_dataloader_params"]["batch_size"], cfg["val_batch_size"]
+    host.Trainer.train_from_config(cfg)
+    assert epochs == [0]
+
+
+PLUGIN = """
+from super_gradients.common.registry.registry import register_lr_scheduler
+from super_gradients.training.utils.callbacks.callbacks import PolyLRScheduler
+@register_lr_scheduler("Mine")
+class Mine(PolyLRScheduler): pass
+"""
+
+
+def test_a_plugin_is_imported_before_the_recipe_is_checked(train, tmp_path, monkeypatch):
+    (tmp_path / "own_schedule.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    train("plugins=[own_schedule]", "training_hyperparams.lr_mode=Mine")
+
+
+def test_a_key_that_others_refer_to_is_no_misspelling(train):
+    _, run = train("+learning_rate=0.05", "training_hyperparams.initial_lr=${learning_rate}")
+    assert torch.load(run / "ckpt_latest.pth")["recipe"]["training_hyperparams"]["initial_lr"] == 0.05
+    with pytest.raises(SgResnetsError, match="nothing reads learning_rate: did you mean lr"):
+        train("+learning_rate=0.05")
+
+
+def test_a_missing_student_is_named(host, compose):
+    cfg = compose(recipe="cityscapes_kd_base", tiny=False)
+    with pytest.raises(SgResnetsError, match="student_architecture is missing: add student_architecture=VALUE"):
+        host.KDTrainer.train_from_config(cfg)
+
+
+def test_a_recipes_error_comes_back_from_another_process(compose, host):
+    with pytest.raises(SgResnetsError) as refused:
+        host.Trainer.train_from_config(compose("batch_size=0"))
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert str(again) == str(refused.value) and isinstance(again, SgResnetsError)
