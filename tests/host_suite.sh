@@ -2,7 +2,7 @@
 # Runs SuperGradients' own unit tests with our repairs: tests/host_suite.sh FOLDER, a checkout of its repository (they
 # are not part of its package, nor of ours). Prints the counts, and with KEEP=FILE the outcome of each test.
 # SG_RESNETS_AT_STARTUP=0 runs them without the repairs, for comparison. Some of them want
-# pip install json_tricks pycocotools xhtml2pdf
+# pip install json_tricks onnxscript pycocotools xhtml2pdf
 set -euo pipefail
 folder=$(realpath "${1:?give a checkout of the super-gradients repository}")
 python=$(realpath "$(dirname "$0")/..")/.venv/bin/python
@@ -10,6 +10,7 @@ python=$(realpath "$(dirname "$0")/..")/.venv/bin/python
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -r "$folder/tests" "$work/tests"
+touch "$work/requirements.txt" # by which SuperGradients knows where a project's checkpoints go
 cd "$work"
 # A test that asks the network for weights waits for it; --forked would hide what one leaves for the next.
 "$python" -m pytest tests/unit_tests -q --numprocesses=auto --dist=loadfile -p no:cacheprovider \

@@ -29,6 +29,12 @@ def test_a_network_of_the_factory_can_be_pickled(host):
     torch.testing.assert_close(pickle.loads(pickle.dumps(network))(images), network(images))
 
 
+def test_a_name_may_be_written_as_the_host_lets_one_write_names(host):
+    from super_gradients.training import models
+
+    assert models.get("ResNet20-CIFAR", num_classes=10).config == ZOO["resnet20_cifar"].config
+
+
 def test_the_host_finds_it_by_name():
     assert OPTIMIZERS["Muon"] is Muon
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from super_gradients.common.environment import argparse_utils
 from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
 from super_gradients.training.models import model_factory
+from super_gradients.training.utils import get_param
 
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.models.zoo import refuse_unknown_model
@@ -33,7 +34,7 @@ class UnknownModelError(SgResnetsError, UnknownTypeException):
 
 def name_models(original: Callable[..., Any], model_name: Any, *args: Any, **kwargs: Any) -> Any:
     """Answer an unknown architecture with the similar ones."""
-    if isinstance(model_name, str):
+    if isinstance(model_name, str) and get_param(model_factory.ARCHITECTURES, model_name) is None:
         try:
             refuse_unknown_model(model_name, model_factory.ARCHITECTURES)
         except SgResnetsError as error:
