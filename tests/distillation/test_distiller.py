@@ -64,6 +64,37 @@ def test_regressors_bring_channels_together_and_learn(distiller, images):
     assert network.regressors[0].weight.grad.abs().sum() > 0 and network.student.conv1.weight.grad.abs().sum() > 0
 
 
+def test_regressors_are_made_once_in_the_students_format_and_the_mode_stays(distiller, images):
+    network = distiller(taps={"student": "layer2", "teacher": "layer2", "regressor": True}).bfloat16().train()
+    network.fit_to(images.bfloat16())
+    made = network.regressors[0]
+    output = network.fit_to(images.bfloat16())
+    assert network.regressors[0] is made and len(network.regressors) == 1
+    assert output.student_features[0].dtype == torch.bfloat16 and network.training and not network.teacher.training
+
+
+def test_what_the_teacher_would_freeze_is_not_the_students(distiller):
+    from sg_resnets.distillation.distiller import Distiller
+
+    student, teacher = (distiller().student for _ in range(2))
+    teacher.conv1 = student.conv1
+    with pytest.raises(SgResnetsError, match=r"share conv1.weight, and .* copy.deepcopy\(network\)"):
+        Distiller(student, teacher)
+    with pytest.raises(SgResnetsError, match=r"share conv1.weight, bn1.weight, bn1.bias, \.\.\., and"):
+        Distiller(student, student)
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_a_tap_that_is_not_run_is_named(distiller, images):
+    from sg_resnets.distillation.distiller import Distiller
+
+    whole = distiller()
+    whole.student.spare = torch.nn.Identity()
+    network = Distiller(whole.student, whole.teacher, {"student": "spare", "teacher": "layer2"})
+    with pytest.raises(SgResnetsError, match="taps: spare is not run"):
+        network(images)
+
+
 def test_the_input_adapter_gives_the_teacher_the_images_it_knows(distiller, host):
     from sg_resnets.distillation.distiller import InputAdapter
 
@@ -101,6 +132,7 @@ def test_the_input_adapter_gives_the_teacher_the_images_it_knows(distiller, host
         ({"student": "layr2", "teacher": "layer2"}, "the student has no module 'layr2': did you mean layer2.*fc"),
         ({"student": "layer2", "teacher": "layer9"}, "the teacher has no module 'layer9'"),
         ({"student": ["layer1", "layer2"], "teacher": "layer2"}, "give as many of each"),
+        ({"studnet": "layer2", "teacher": "layer2"}, "taps has no studnet: it takes student, teacher and regressor"),
     ],
 )
 def test_wrong_taps_list_the_valid_ones(distiller, taps, words):

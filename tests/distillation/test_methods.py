@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sg_resnets.distillation import losses
+from sg_resnets.utils.errors import SgResnetsError
 
 N, K = 6, 5
 
@@ -161,6 +162,33 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(name):
     assert abs(loss.item()) < 1e-5
     loss.backward()
     assert all(s.grad is None or s.grad.abs().max() < 1e-4 for s in student)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "words"),
+    [
+        (losses.KD, {"standardize": "no"}, "standardize='no': must be True or False"),
+        (losses.DKD, {"beta": -1}, "beta=-1: must be a number >= 0"),
+        (losses.DIST, {"gamma": -1}, "gamma=-1: must be a number >= 0"),
+        (losses.RKD, {"distance": -3}, "distance=-3: must be a number >= 0"),
+    ],
+)
+def test_what_a_method_cannot_mean_is_refused_in_python_too(method, params, words):
+    with pytest.raises(SgResnetsError, match=f"{method.__name__}: {words}"):
+        method(**params)
+
+
+@pytest.mark.parametrize("name", ["FitNet", "AT", "RKD"])
+def test_features_are_compared_where_there_are_some(name):
+    with pytest.raises(SgResnetsError, match="give the Distiller taps"):
+        getattr(losses, name)()(losses.DistillationOutput(torch.randn(N, K), torch.randn(N, K)), None)
+
+
+@pytest.mark.parametrize(("name", "one", "other"), [("FitNet", (16, 3, 3), (1, 3, 3)), ("AT", (4, 3, 3), (4, 1, 1))])
+def test_features_of_other_sizes_are_not_broadcast(name, one, other):
+    features = [torch.randn(N, *one)], [torch.randn(N, *other)]
+    with pytest.raises(SgResnetsError, match="choose taps of the same size; .* set distillation.taps.regressor=True"):
+        getattr(losses, name)()(losses.DistillationOutput(torch.randn(N, K), torch.randn(N, K), *features), None)
 
 
 def test_rkd_of_images_that_look_the_same_to_the_student_has_finite_gradients():

@@ -24,6 +24,9 @@ def test_binary_cross_entropy_asks_one_question_for_each_class():
     )
     with pytest.raises(SgResnetsError, match=r"smoothing=1\.5"):
         BinaryCrossEntropy(smoothing=1.5)
+    for wrong in ({"smoothing": "abc"}, {"smoothing": 1}, {"threshold": 1.0}, {"threshold": "high"}):
+        with pytest.raises(SgResnetsError, match=f"BinaryCrossEntropy: {next(iter(wrong))}=.*a number >= 0 and < 1"):
+            BinaryCrossEntropy(**wrong)
 
 
 @pytest.mark.parametrize(

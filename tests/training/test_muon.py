@@ -116,6 +116,23 @@ def test_what_cannot_be_meant_is_refused_in_a_line(network, wrong):
         Muon(network.parameters(), **wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"lr": -1}, "lr=-1: must be a number >= 0"),
+        ({"eps": -1}, "eps=-1: must be a number >= 0"),
+        ({"betas": 0.9}, r"betas=0.9: must be two numbers, such as \[0.9, 0.95\]"),
+        ({"nesterov": "no"}, "nesterov='no': must be True or False"),
+        ({"momentum": 7}, "momentum=7: must be a number >= 0 and < 1"),
+    ],
+)
+def test_a_groups_values_are_checked_as_the_optimisers_are(network, wrong, words):
+    with pytest.raises(SgResnetsError, match=f"Muon: {words}"):
+        Muon(network.parameters(), **wrong)
+    with pytest.raises(SgResnetsError, match=f"Muon: {words}"):
+        Muon([{"params": network.parameters(), **wrong}])
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_a_step_is_that_of_the_cpu_to_bfloat16(network):
     twin = copy.deepcopy(network).cuda()

@@ -90,3 +90,11 @@ def test_plugins_are_looked_for_in_the_current_folder_after_what_is_installed(tm
     assert sys.path == [*before, str(tmp_path)] and sys.modules.pop("my_plugin").value == 3
     with pytest.raises(SgResnetsError, match="there is no module 'none'"):
         import_plugins(["none"])
+    with pytest.raises(SgResnetsError, match=r"there is no module 'json\.x\.y'"):
+        import_plugins(["json.x.y"])
+
+
+@pytest.mark.parametrize("name", ["", ".x", "x.", 1, None])
+def test_what_names_no_module_is_no_plugin(name):
+    with pytest.raises(SgResnetsError, match=f"plugins={name!r}: must be the name of a module"):
+        import_plugins([name])

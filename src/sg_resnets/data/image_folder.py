@@ -97,7 +97,7 @@ class ImageFolderImages(ImageFolder):
         """Return the transforms that `augment: name` stands for.
 
         Raises:
-            SgResnetsError: listed is none of this name.
+            SgResnetsError: there are none of this name.
         """
         if name is None:
             return []

@@ -102,7 +102,8 @@ class Distiller(nn.Module):
         teacher_input: arguments of `InputAdapter`.
 
     Raises:
-        SgResnetsError: a tap that does not exist, or not as many for the one as for the other.
+        SgResnetsError: the networks share parameters, a tap does not exist, or there are not as many of the one as of
+            the other.
     """
 
     def __init__(
@@ -114,6 +115,14 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         taps = taps or {}
+        if unknown := set(taps) - {"student", "teacher", "regressor"}:
+            raise SgResnetsError(f"taps has no {', '.join(unknown)}: it takes student, teacher and regressor")
+        frozen = set(teacher.parameters())
+        if shared := [name for name, parameter in student.named_parameters() if parameter in frozen]:
+            raise SgResnetsError(
+                f"student and teacher share {', '.join(shared[:3])}{', ...' * (len(shared) > 3)}, and the teacher's "
+                "parameters are frozen: give the teacher a copy, copy.deepcopy(network)"
+            )
         self.student = student
         for name, network in (("student", student), ("teacher", teacher)):
             if isinstance(network, ResNet):
@@ -147,20 +156,27 @@ class Distiller(nn.Module):
             teacher_output = self.teacher(images)
         with outputs_of(self.student, self._student_taps) as of_student:
             student_output = self.student(images)
-        student_features = [of_student[path] for path in self._student_taps]
-        teacher_features = [of_teacher[path] for path in self._teacher_taps]
+        student_features = [_feature(of_student, path) for path in self._student_taps]
+        teacher_features = [_feature(of_teacher, path) for path in self._teacher_taps]
         if self.regressors:
             student_features = [r(f) for r, f in zip(self.regressors, student_features, strict=True)]
         return DistillationOutput(student_output, teacher_output, student_features, teacher_features)
 
     @torch.no_grad()
     def fit_to(self, images: Tensor) -> DistillationOutput:
-        """Make the regressors that the features of these images ask for; returns what comes of the images.
+        """Make the regressors that the features of these images ask for, unless they were made before; returns what
+        comes of the images.
 
         Raises:
             SgResnetsError: the two networks have other numbers of classes, or features of other sizes.
         """
-        self.eval()
+        training = self.training
+        try:
+            return self.eval()._fit_to(images)
+        finally:
+            self.train(training)
+
+    def _fit_to(self, images: Tensor) -> DistillationOutput:
         try:
             output = self(images)
         except RuntimeError as error:
@@ -181,15 +197,16 @@ class Distiller(nn.Module):
                     f"taps: the student's {student_tap} gives {_shape(student)} and the teacher's tap "
                     f"{_shape(teacher)}: choose taps of the same height and width"
                 )
-        if self._wants_regressors:
+        if self._wants_regressors and not self.regressors:
             for tap, (student, _) in zip(self._student_taps, pairs, strict=True):
                 if student.ndim != 4:
                     raise SgResnetsError(
                         f"taps: a regressor takes feature maps (N, C, H, W), and the student's {tap} gives "
                         f"{_shape(student)}: choose another tap, or set distillation.taps.regressor=False"
                     )
+            where = next(self.student.parameters())
             self.regressors.extend(
-                nn.Conv2d(student.shape[1], teacher.shape[1], kernel_size=1, device=student.device)
+                nn.Conv2d(student.shape[1], teacher.shape[1], kernel_size=1, device=where.device, dtype=where.dtype)
                 for student, teacher in pairs
             )
             output = self(images)
@@ -232,6 +249,12 @@ def _taps(network: nn.Module, whose: str, paths: str | Sequence[str] | None) -> 
             valid = choices(path, sorted(modules, key=lambda name: "." in name), limit=len(outer))
             raise SgResnetsError(f"taps: the {whose} has no module '{path}': {valid}")
     return listed
+
+
+def _feature(outputs: Mapping[str, Tensor], path: str) -> Tensor:
+    if path not in outputs:
+        raise SgResnetsError(f"taps: {path} is not run when the network is: choose another module")
+    return outputs[path]
 
 
 def _shape(value: Any) -> str:

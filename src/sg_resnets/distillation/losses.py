@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_resnets.distillation.distiller import DistillationOutput
-from sg_resnets.utils.checks import NOT_NEGATIVE, POSITIVE, is_number
+from sg_resnets.utils.checks import BOOLEAN, NOT_NEGATIVE, POSITIVE, is_number
 from sg_resnets.utils.errors import SgResnetsError
 
 
@@ -32,15 +32,15 @@ class KD(nn.Module):
             Standardization in Knowledge Distillation', 2024, section 4). A std below 0.1 is taken as 0.1.
 
     Raises:
-        SgResnetsError: the temperature is not above 0.
+        SgResnetsError: the temperature is not above 0, or standardize not True or False.
     """
 
     uses_taps = False
 
     def __init__(self, temperature: float = 4.0, standardize: bool = False) -> None:
         super().__init__()
-        POSITIVE("temperature", temperature)
-        self.temperature, self.standardize = temperature, standardize
+        self.temperature = POSITIVE("KD: temperature", temperature)
+        self.standardize = BOOLEAN("KD: standardize", standardize)
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
         student, teacher = output.student_output, output.teacher_output
@@ -61,15 +61,15 @@ class DKD(nn.Module):
     over the other classes alone. With mixed labels, (N, K), the target class is the largest.
 
     Raises:
-        SgResnetsError: the temperature is not above 0.
+        SgResnetsError: the temperature is not above 0, or a weight below 0.
     """
 
     uses_taps = False
 
     def __init__(self, alpha: float = 1.0, beta: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
-        POSITIVE("temperature", temperature)
-        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+        self.alpha, self.beta = NOT_NEGATIVE("DKD: alpha", alpha), NOT_NEGATIVE("DKD: beta", beta)
+        self.temperature = POSITIVE("DKD: temperature", temperature)
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
         target = (target if target.ndim == 1 else target.argmax(1))[:, None]
@@ -92,15 +92,15 @@ class DIST(nn.Module):
     that deviate by less than 1 % from their mean (a classifier that starts at zero) count as if by 1 %.
 
     Raises:
-        SgResnetsError: the temperature is not above 0.
+        SgResnetsError: the temperature is not above 0, or a weight below 0.
     """
 
     uses_taps = False
 
     def __init__(self, beta: float = 2.0, gamma: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
-        POSITIVE("temperature", temperature)
-        self.beta, self.gamma, self.temperature = beta, gamma, temperature
+        self.beta, self.gamma = NOT_NEGATIVE("DIST: beta", beta), NOT_NEGATIVE("DIST: gamma", gamma)
+        self.temperature = POSITIVE("DIST: temperature", temperature)
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
         student, teacher = (F.softmax(z / self.temperature, 1) for z in (output.student_output, output.teacher_output))
@@ -130,7 +130,7 @@ class FitNet(nn.Module):
     uses_taps = True
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
-        return _sum_over_taps(F.mse_loss, output)
+        return _sum_over_taps(_mean_square, output)
 
 
 class AT(nn.Module):
@@ -142,11 +142,10 @@ class AT(nn.Module):
 
     def __init__(self, p: float = 2.0) -> None:
         super().__init__()
-        POSITIVE("AT: p", p)
-        self.p = p
+        self.p = POSITIVE("AT: p", p)
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
-        return _sum_over_taps(lambda s, t: F.mse_loss(self._attention(s), self._attention(t)), output)
+        return _sum_over_taps(lambda s, t: _mean_square(self._attention(s), self._attention(t)), output)
 
     def _attention(self, features: Tensor) -> Tensor:
         if features.ndim != 4:
@@ -160,13 +159,16 @@ class RKD(nn.Module):
 
     L_D = mean l(d_s, d_t): Euclidean distances of two images' features, over their mean in the batch.
     L_A = mean l(a_s, a_t): cosines of the angles that three images form. N^3 of them: memory grows so with the batch.
+
+    Raises:
+        SgResnetsError: a weight is below 0.
     """
 
     uses_taps = True
 
     def __init__(self, distance: float = 25.0, angle: float = 50.0) -> None:
         super().__init__()
-        self.distance, self.angle = distance, angle
+        self.distance, self.angle = NOT_NEGATIVE("RKD: distance", distance), NOT_NEGATIVE("RKD: angle", angle)
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
         def loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -192,7 +194,18 @@ def _angles(features: Tensor) -> Tensor:
     return torch.bmm(directions, directions.transpose(1, 2))
 
 
+def _mean_square(student: Tensor, teacher: Tensor) -> Tensor:
+    if student.shape != teacher.shape:
+        raise SgResnetsError(
+            f"taps: the student's gives {tuple(student.shape)} and the teacher's {tuple(teacher.shape)}: choose taps "
+            "of the same size; where only the channels differ, set distillation.taps.regressor=True"
+        )
+    return F.mse_loss(student, teacher)
+
+
 def _sum_over_taps(loss: Any, output: DistillationOutput) -> Tensor:
+    if not output.student_features:
+        raise SgResnetsError("this method compares features: give the Distiller taps, {student: PATH, teacher: PATH}")
     pairs = zip(output.student_features, output.teacher_features, strict=True)
     return torch.stack([loss(student, teacher) for student, teacher in pairs]).sum()
 
@@ -256,14 +269,17 @@ def _method(method: str | Mapping[str, Any] | nn.Module | None) -> nn.Module:
     if isinstance(method, nn.Module):
         return method
     classes = {cls.__name__: cls for cls in METHODS}
-    if not method or (not isinstance(method, str) and len(method) != 1):
-        raise SgResnetsError(
-            f"distillation.method: one of {', '.join(classes)}, not {', '.join(method or ()) or 'none'}"
-        )
-    name, params = (method, {}) if isinstance(method, str) else next(iter(method.items()))
+    if isinstance(method, str) and method:
+        method = {method: {}}
+    if not isinstance(method, Mapping) or len(method) != 1:
+        wrong = ", ".join(map(str, method)) if isinstance(method, Mapping) else method
+        raise SgResnetsError(f"distillation.method: one of {', '.join(classes)}, not {wrong or 'none'}")
+    ((name, params),) = method.items()
     if name not in classes:
         raise SgResnetsError(f"unknown distillation method '{name}': valid: {', '.join(classes)}")
     params = params or {}
+    if not isinstance(params, Mapping):
+        raise SgResnetsError(f"distillation.method.{name}={params}: must be parameters by name, such as {{p: 2.0}}")
     valid = inspect.signature(classes[name]).parameters
     if unknown := set(params) - set(valid):
         raise SgResnetsError(f"{name} takes {', '.join(valid) or 'no parameters'}, not {', '.join(sorted(unknown))}")

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.checks import BELOW_ONE
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -19,15 +19,13 @@ class BinaryCrossEntropy(nn.Module):
             the shares.
 
     Raises:
-        SgResnetsError: smoothing or threshold is not in 0..1.
+        SgResnetsError: smoothing or threshold is not in [0, 1).
     """
 
     def __init__(self, smoothing: float = 0.0, threshold: float | None = None) -> None:
         super().__init__()
-        for name, value in (("smoothing", smoothing), ("threshold", threshold)):
-            if value is not None and not 0 <= value < 1:
-                raise SgResnetsError(f"BinaryCrossEntropy: {name}={value}: must be in 0..1")
-        self.smoothing, self.threshold = smoothing, threshold
+        self.smoothing = BELOW_ONE("BinaryCrossEntropy: smoothing", smoothing)
+        self.threshold = threshold if threshold is None else BELOW_ONE("BinaryCrossEntropy: threshold", threshold)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if target.ndim == 1:

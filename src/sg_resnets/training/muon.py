@@ -2,16 +2,25 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sg_resnets.utils.checks import BELOW_ONE, NOT_NEGATIVE
+from sg_resnets.utils.checks import BELOW_ONE, BOOLEAN, NOT_NEGATIVE, Check
 
 # Jordan et al. 2024: so many steps of this quintic bring singular values of 0.01 to 1 to between 0.7 and 1.2.
 STEPS, QUINTIC = 5, (3.4445, -4.7750, 2.0315)
+CHECKS = {
+    "lr": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "momentum": BELOW_ONE,
+    "nesterov": BOOLEAN,
+    "betas": Check(lambda value: isinstance(value, Sequence) and len(value) == 2, "two numbers, such as [0.9, 0.95]"),
+    "eps": NOT_NEGATIVE,
+}
 
 
 class Muon(Optimizer):
@@ -19,14 +28,14 @@ class Muon(Optimizer):
     vectors, which are batch-norm's parameters and biases, take the steps of AdamW.
 
     A convolution's weight is the matrix (C_out, C_in k k). Where its momentum, an average, is U S V^T by its singular
-    values, it moves along U V^T: all directions by_shape. This times 0.2 sqrt(the longer side) has entries as large as
+    values, it moves along U V^T: all directions alike. This times 0.2 sqrt(the longer side) has entries as large as
     AdamW's steps (Liu et al. 2025, 'Muon is scalable for LLM training', section 2.2), so that one `lr` and one
     decoupled `weight_decay` serve both. `momentum` and `nesterov` are of matrices, `betas` and `eps` of vectors.
 
     PyTorch's Muon takes no convolutions. timm's works in bfloat16, which a CPU without AVX512-BF16 is slow in.
 
     Raises:
-        SgResnetsError: a momentum or beta is not in [0, 1), or the weight decay is below 0.
+        SgResnetsError: a momentum or beta is not in [0, 1), or lr, weight decay or eps is below 0, in a group too.
     """
 
     def __init__(
@@ -39,13 +48,16 @@ class Muon(Optimizer):
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
     ) -> None:
-        for name, value in (("momentum", momentum), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
-            BELOW_ONE(f"Muon: {name}", value)
-        NOT_NEGATIVE("Muon: weight_decay", weight_decay)
         of_matrices = {"momentum": momentum, "nesterov": nesterov}
-        super().__init__(
-            params, {"lr": lr, "weight_decay": weight_decay, **of_matrices, "betas": tuple(betas), "eps": eps}
-        )
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, **of_matrices, "betas": betas, "eps": eps})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        group = {**self.defaults, **param_group}
+        for key, check in CHECKS.items():
+            check(f"Muon: {key}", group[key])
+        for i, beta in enumerate(group["betas"]):
+            BELOW_ONE(f"Muon: betas[{i}]", beta)
+        super().add_param_group({**group, "betas": tuple(group["betas"])})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
