@@ -38,3 +38,18 @@ def test_one_class_alone_is_refused(tmp_path):
         (tmp_path / split / "cat").mkdir(parents=True)
     with pytest.raises(SgResnetsError, match="has one class folder, cat, and two are needed at least"):
         ImageFolderImages(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizontal_flip": "False", "train": False}, "horizontal_flip='False': must be True or False"),
+        ({"train": "val"}, "train='val': must be True or False"),
+        ({"random_erasing": 2}, "random_erasing=2: must be a number from 0 to 1"),
+        ({"crop_ratio": "half"}, "crop_ratio='half': must be a number > 0 and <= 1"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "mean=.* must be a list of numbers"),
+    ],
+)
+def test_wrong_options_are_named(picture_folder, options, message):
+    with pytest.raises(SgResnetsError, match=message):
+        ImageFolderImages(str(picture_folder), **options)

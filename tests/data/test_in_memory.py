@@ -1,5 +1,6 @@
 """Images in memory: single ones and batches, their size, their number, and options that make no data set."""
 
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sg_resnets.data import fashion_mnist, in_memory, whole_batch
+from sg_resnets.data import InMemoryImages, fashion_mnist, in_memory, whole_batch
 from sg_resnets.data.in_memory import balanced_first
 from sg_resnets.utils.errors import SgResnetsError
 from support import everything, random_images, raw
@@ -58,6 +59,13 @@ def test_skipped_and_kept_samples_are_the_whole():
         ({"mean": [0.1, 0.2, 0.3]}, r"mean=\[0.1, 0.2, 0.3\]: .*1 channel"),
         ({"std": [0.0]}, "std=.*positive"),
         ({"std": 0.3}, "std=0.3: must be a list"),
+        ({"mean": "5"}, "mean='5': must be a list"),
+        ({"mean": [math.nan]}, "mean=.*numbers"),
+        ({"std": [math.nan]}, "std=.*positive"),
+        ({"std": [math.inf]}, "std=.*positive"),
+        ({"horizontal_flip": "False"}, "horizontal_flip='False': must be True or False"),
+        ({"horizontal_flip": 0.1}, r"horizontal_flip=0\.1: must be True or False"),
+        ({"seed": "abc"}, "seed='abc': must be an integer"),
         ({"cutout": 29}, "cutout=29: .* from 0 to 28"),
         ({"crop_padding": -1}, "crop_padding=-1: .* from 0 to 27"),
         ({"crop_padding": "4"}, "crop_padding='4': must be an integer"),
@@ -70,6 +78,29 @@ def test_wrong_options_are_named(options, message):
     with pytest.raises(SgResnetsError, match=message) as caught:
         in_memory("fashion_mnist_mini", train=False, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 2], r"must be 10 integers, one for each image, not int64 \(3,\)"),
+        (list(range(12)), r"not int64 \(12,\)"),
+        ([0.7] * 10, r"not float64 \(10,\)"),
+        (torch.eye(10), r"not float32 \(10, 10\)"),
+        (["a"] * 10, r"not <U1 \(10,\)"),
+        ([True] * 10, r"not bool \(10,\)"),
+        ([-1] * 10, "labels from -1 to -1: must be from 0 to 9, the places in class_names"),
+        (np.arange(1, 11, dtype=np.uint16), "labels from 1 to 10: must be from 0 to 9"),
+    ],
+)
+def test_labels_are_one_known_class_for_each_image(labels, message):
+    def make(labels):
+        return InMemoryImages(random_images(10), labels, list("abcdefghij"), mean=[0.5], std=[0.5])
+
+    with pytest.raises(SgResnetsError, match=message):
+        make(labels)
+    for right in (list(range(10)), np.arange(10, dtype=np.uint16), torch.arange(10)):
+        assert make(right).labels.tolist() == list(range(10)) and make(right).labels.dtype == torch.int64
 
 
 def test_whole_batch_stacks_what_is_not_a_batch_yet():

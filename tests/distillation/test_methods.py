@@ -187,7 +187,7 @@ def test_features_are_compared_where_there_are_some(name):
 @pytest.mark.parametrize(("name", "one", "other"), [("FitNet", (16, 3, 3), (1, 3, 3)), ("AT", (4, 3, 3), (4, 1, 1))])
 def test_features_of_other_sizes_are_not_broadcast(name, one, other):
     features = [torch.randn(N, *one)], [torch.randn(N, *other)]
-    with pytest.raises(SgResnetsError, match="choose taps of the same size; .* set distillation.taps.regressor=True"):
+    with pytest.raises(SgResnetsError, match=r"choose taps of the same size; .* set distillation.taps.regressor=True"):
         getattr(losses, name)()(losses.DistillationOutput(torch.randn(N, K), torch.randn(N, K), *features), None)
 
 

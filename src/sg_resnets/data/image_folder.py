@@ -20,11 +20,12 @@ from torchvision.transforms import v2
 
 from sg_resnets.data.in_memory import balanced_first
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
-from sg_resnets.utils.checks import integer
+from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer, number
 from sg_resnets.utils.errors import SgResnetsError
 
 # Over the ImageNet training images; the values used by torchvision and timm.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CROP_RATIO = number("a number > 0 and <= 1", lambda value: 0 < value <= 1)
 
 
 class ImageFolderImages(ImageFolder):
@@ -65,10 +66,11 @@ class ImageFolderImages(ImageFolder):
         random_erasing: float = 0.0,
         augmented: bool | None = None,
     ):
+        BOOLEAN("train", train)
+        BOOLEAN("horizontal_flip", horizontal_flip)
+        PROBABILITY("random_erasing", random_erasing)
         self.size = integer(1)("size", size)
-        if not 0 < crop_ratio <= 1:
-            raise SgResnetsError(f"crop_ratio={crop_ratio}: must be above 0 and at most 1")
-        self.resize = int(size / crop_ratio)
+        self.resize = int(size / CROP_RATIO("crop_ratio", crop_ratio))
         self.mean, self.std = per_channel("mean", mean, 3), per_channel("std", std, 3)
         augmented = train if augmented is None else augmented
         geometry = (

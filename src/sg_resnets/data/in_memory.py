@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
-from sg_resnets.utils.checks import integer
+from sg_resnets.utils.checks import BOOLEAN, integer
 from sg_resnets.utils.errors import SgResnetsError
 
 
@@ -28,7 +28,7 @@ class InMemoryImages(Dataset):
 
     Args:
         images: uint8, (N, C, S, S).
-        labels: integers, (N,).
+        labels: integers from 0 to len(class_names) - 1, (N,).
         class_names: the name of label 0, of label 1, ...
         mean, std: one number per channel, of pixels scaled to [0, 1].
         size: all images are resized to (size, size), bilinear with antialiasing, when they are loaded; None keeps S.
@@ -65,15 +65,15 @@ class InMemoryImages(Dataset):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != images.shape[-2]:
             raise SgResnetsError(f"images must be uint8 (N, C, S, S), not {images.dtype} {tuple(images.shape)}")
         self.images = images
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
         self.class_names = list(class_names)
+        self.labels = _checked(labels, images, len(self.class_names))
         self.size = images.shape[-1] if size is None else integer(1)("size", size)
         self.mean = per_channel("mean", mean, images.shape[1])
         self.std = per_channel("std", std, images.shape[1])
         self.crop_padding = integer(0, self.size)("crop_padding", crop_padding)
-        self.horizontal_flip = horizontal_flip
+        self.horizontal_flip = BOOLEAN("horizontal_flip", horizontal_flip)
         self.cutout = integer(0, self.size + 1)("cutout", cutout)
-        self.seed = seed
+        self.seed = integer(0)("seed", seed)
         if max_samples is not None or skip_samples:
             count = len(images) if max_samples is None else integer(1)("max_samples", max_samples)
             indices = balanced_first(self.labels.numpy(), count, integer(0, len(images))("skip_samples", skip_samples))
@@ -126,6 +126,20 @@ class InMemoryImages(Dataset):
         if self.cutout:
             images = cut_out(images, self.cutout, row=uniform(self.size), column=uniform(self.size))
         return images
+
+
+def _checked(labels: Sequence[int] | np.ndarray | Tensor, images: Tensor, classes: int) -> Tensor:
+    """The labels as int64 (N,), where the images are."""
+    given = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if given.shape != (len(images),) or given.dtype.kind not in "iu":
+        raise SgResnetsError(
+            f"labels must be {len(images)} integers, one for each image, not {given.dtype} {given.shape}"
+        )
+    if len(given) and not 0 <= given.min() <= given.max() < classes:
+        raise SgResnetsError(
+            f"labels from {given.min()} to {given.max()}: must be from 0 to {classes - 1}, the places in class_names"
+        )
+    return torch.as_tensor(given.astype(np.int64), device=images.device)
 
 
 def resized(images: Tensor, size: int) -> Tensor:

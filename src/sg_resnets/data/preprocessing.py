@@ -4,6 +4,7 @@ SuperGradients stores this description in every checkpoint and builds its predic
 containers only, so that the checkpoint can be read with `torch.load(weights_only=True)`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,12 +49,16 @@ def image_side(preprocessing: Mapping[str, Any] | None) -> int | None:
 
 
 def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """`values` as plain floats, one for each channel; `std` has to be positive."""
+    """`values` as plain floats, one for each channel; `std` has to be positive.
+
+    Raises:
+        SgResnetsError: they are anything else.
+    """
     try:
-        numbers = tuple(float(value) for value in values)
+        numbers = () if isinstance(values, str) else tuple(float(value) for value in values)
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != channels or (name == "std" and min(numbers) <= 0):
+    if len(numbers) != channels or not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
         kind = "positive numbers" if name == "std" else "numbers"
         raise SgResnetsError(f"{name}={values!r}: must be a list of {kind}, one for each of the {channels} channel(s)")
     return numbers
