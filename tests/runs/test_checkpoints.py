@@ -1,6 +1,7 @@
 """Checkpoints: those of other programs are taken, those of another network with the same names are not."""
 
 import argparse
+import pickle
 
 import numpy as np
 import pytest
@@ -55,6 +56,66 @@ def test_a_checkpoint_with_objects_says_how_to_take_its_weights_out(tmp_path):
     torch.save({"model": network().state_dict(), "args": argparse.Namespace(lr=0.1)}, tmp_path / "c.pth")
     with pytest.raises(SgResnetsError, match=r"torch.load\(.*weights_only=False\)\['model'\]"):
         checkpoints.read(tmp_path / "c.pth")
+
+
+def torchscript(path):
+    torch.jit.script(torch.nn.Linear(1, 1)).save(path)
+
+
+@pytest.mark.parametrize(
+    "write, words",
+    [
+        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "x.pth is a text file: give a"),
+        (torchscript, r"x.pth is a TorchScript program: .*torch\.jit\.load\('.*x.pth'\)\.state_dict\(\)"),
+        (lambda path: path.write_bytes(b""), r"damaged or cut short \(0 bytes\)"),
+        (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(99)), r"damaged or cut short \(103 bytes\)"),
+        (lambda path: torch.save({1: torch.ones(1)}, path), "x.pth holds weights without names"),
+        (lambda path: torch.save([1], path), "holds a list, not a state dict"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_is_no_checkpoint_is_called_what_it_is(tmp_path, write, words):
+    write(tmp_path / "x.pth")
+    with pytest.raises(SgResnetsError, match=words):
+        checkpoints.read(tmp_path / "x.pth")
+
+
+def test_a_name_under_net_is_no_weights(tmp_path):
+    torch.save({"net": "resnet20", "state_dict": network().state_dict()}, tmp_path / "x.pth")
+    assert set(checkpoints.read(tmp_path / "x.pth")["net"]) == set(network().state_dict())
+
+
+def test_a_missing_checkpoint_and_weights_that_do_not_fit_are_pythons_errors_too(tmp_path):
+    recipe = {"architecture": "resnet20_cifar", "arch_params": {**ARCH, "shortcut": "none"}}
+    with pytest.raises(FileNotFoundError, match="no checkpoint at") as missing:
+        checkpoints.read(tmp_path / "x.pth")
+    with pytest.raises(FileNotFoundError, match="no run with"):
+        checkpoints.read(tmp_path)
+    with pytest.raises(RuntimeError, match="load it as it was trained") as misfit:
+        checkpoints.refuse_twin(network(), "x.pth", recipe)
+    for error in (missing.value, misfit.value):
+        copy = pickle.loads(pickle.dumps(error))
+        assert isinstance(error, SgResnetsError) and type(copy) is type(error) and str(copy) == str(error)
+
+
+def test_other_classes_are_told_from_another_width():
+    net = network()
+    classes = network(num_classes=3).state_dict()
+    assert "has 3 classes and ResNet 10" in checkpoints.explain_misfit(net, "x.pth", {"net": classes})
+    wider = {**net.state_dict(), "fc.weight": torch.ones(10, 99)}
+    told = checkpoints.explain_misfit(net, "x.pth", {"net": wider})
+    assert told == "x.pth does not fit ResNet: 1 of another shape (such as fc.weight)"
+
+
+def test_safetensors_hold_shared_weights_and_figures_that_are_tensors(tmp_path):
+    shared = torch.randn(3, 4)
+    state = {"net": {"a": shared, "b": shared, "c": shared.T, "d": shared[1:]}, "acc": torch.tensor(0.5)}
+    checkpoints.write_safetensors({**state, "metrics": {"top5": np.float32(0.75)}}, tmp_path / "x.safetensors")
+    read = checkpoints.read(tmp_path / "x.safetensors")
+    assert (read["acc"], read["metrics"]) == (0.5, {"top5": 0.75})
+    assert all(torch.equal(read["net"][key], tensor) for key, tensor in state["net"].items())
+    with pytest.raises(SgResnetsError, match="a Namespace cannot be written as safetensors"):
+        checkpoints.write_safetensors({**state, "metrics": argparse.Namespace()}, tmp_path / "x.safetensors")
 
 
 def test_numpys_numbers_and_arrays_are_data(tmp_path):

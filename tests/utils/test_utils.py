@@ -55,10 +55,22 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "x.csv").read_text().splitlines() == ["a,b", '1,"x,y"', "2,"]
 
 
+def test_of_a_link_the_file_that_it_points_to_is_written(tmp_path):
+    (tmp_path / "other").mkdir()
+    link, file = tmp_path / "link.txt", tmp_path / "other" / "file.txt"
+    link.symlink_to(file)
+    for contents in (b"first", b"second"):
+        write_bytes(link, contents)
+        assert link.is_symlink() and file.read_bytes() == contents
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
 def test_a_place_that_cannot_be_written_to_is_a_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SgResnetsError, match="there is no folder"):
         check_parent(tmp_path / "none" / "x.onnx")
+    with pytest.raises(SgResnetsError, match="there is no folder"):
+        write_rows([{"a": 1}], tmp_path / "none" / "x.csv")
     with pytest.raises(SgResnetsError, match="is a folder: name the file to write"):
         check_parent(tmp_path)
     with pytest.raises(SgResnetsError, match=r"--folder=.*cannot be made \(Not a directory\)"):

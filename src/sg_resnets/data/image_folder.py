@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from sg_resnets.data.in_memory import balanced_first
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
 from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer, number
-from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.errors import MissingFileError, SgResnetsError
 
 # Over the ImageNet training images; the values used by torchvision and timm.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -87,7 +87,7 @@ class ImageFolderImages(ImageFolder):
             to_tensor.append(v2.RandomErasing(random_erasing))
         folder = _checked(Path(root).expanduser()) / ("train" if train else "val")
         try:
-            super().__init__(str(folder), transform=v2.Compose([*geometry, *to_tensor]), loader=_load_rgb)
+            super().__init__(str(folder), transform=v2.Compose([*geometry, *to_tensor]), loader=read_rgb)
         except FileNotFoundError as error:
             raise SgResnetsError(f"{folder}: {error}; remove the empty class folder or put images into it") from error
         if max_samples is not None:
@@ -152,15 +152,20 @@ UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_rgb(path: str | Path) -> Image.Image:
-    """The picture in colour; of 16-bit grey the upper 8 bits, which Pillow would clip to white."""
-    with Image.open(path) as image:
-        if image.mode.startswith("I;16"):
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-        return image.convert("RGB")
+    """The picture in colour; of 16-bit grey the upper 8 bits, which Pillow would clip to white.
 
-
-def _load_rgb(path: str) -> Image.Image:
+    Raises:
+        SgResnetsError: there is no such file, or it is no picture.
+    """
     try:
-        return read_rgb(path)
+        with Image.open(path) as image:
+            if image.mode.startswith("I;16"):
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise MissingFileError(f"no image at {path}") from None
     except UNREADABLE as error:
-        raise SgResnetsError(f"{path} cannot be read as an image ({error}); replace or remove it") from error
+        raise SgResnetsError(
+            f"{path} cannot be read as an image ({error}): replace it by a whole PNG, JPEG or another file that Pillow "
+            "reads, or remove it"
+        ) from error

@@ -20,7 +20,7 @@ from sg_resnets.models.zoo import CUSTOM, ZOO
 from sg_resnets.quantization.graph import is_quantized
 from sg_resnets.runs.find import find_checkpoint
 from sg_resnets.utils import safetensors
-from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.errors import MisfitError, SgResnetsError
 from sg_resnets.utils.files import whole_file
 
 # Where other programs keep a network's weights in a checkpoint, and what they put before the keys.
@@ -43,7 +43,8 @@ def read(path: str | Path, device: str = "cpu") -> dict[str, Any]:
     experiment's, stands for its best checkpoint; a bare state dict, or another program's, is returned as {"net": ...}.
 
     Raises:
-        SgResnetsError: no such file, a truncated one, one that holds more than data, or no weights.
+        MissingFileError: no such file.
+        SgResnetsError: a truncated one, one that holds more than data, or no weights.
     """
     path = find_checkpoint(Path(path))
     if path.suffix == ".onnx":
@@ -56,11 +57,9 @@ def read(path: str | Path, device: str = "cpu") -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(numpy_globals()):
             state = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = "Unsupported" in str(error) or "weights_only" in str(error).lower()
-        raise SgResnetsError(_refused(path) if refused and path.stat().st_size else _damaged(path)) from None
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise SgResnetsError(_damaged(path)) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        cause = None if isinstance(error, pickle.UnpicklingError) else error  # its advice is to run the file
+        raise SgResnetsError(_unreadable(path, error)) from cause
     return unpacked(state, path)
 
 
@@ -68,19 +67,35 @@ def unpacked(state: Any, path: str | Path) -> dict[str, Any]:
     """Return a checkpoint's contents with the weights under "net", wherever they were.
 
     Raises:
-        SgResnetsError: it is no dict.
+        SgResnetsError: it is no dict, or the weights have no names.
     """
     if not isinstance(state, Mapping):
         raise SgResnetsError(f"{path} holds a {type(state).__name__}, not a state dict: give a checkpoint")
-    if "net" in state:
-        return dict(state)
-    for key in _WEIGHTS:
-        if isinstance(state.get(key), Mapping):
-            return {**{k: v for k, v in state.items() if k != key}, "net": state[key]}
-    return {"net": dict(state)} if state and all(isinstance(v, Tensor) for v in state.values()) else dict(state)
+    if state and all(isinstance(value, Tensor) for value in state.values()):
+        state = {"net": state}
+    key = next((key for key in _WEIGHTS if isinstance(state.get(key), Mapping)), "")
+    if not all(isinstance(name, str) for name in state.get(key, ())):
+        raise SgResnetsError(f"{path} holds weights without names: give a state dict")
+    rest = {other: value for other, value in state.items() if other not in (key, "net")}
+    return {**rest, "net": dict(state[key])} if key else rest
 
 
-def _refused(path: Path) -> str:
+def _unreadable(path: Path, error: Exception) -> str:
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if start and start.isascii() and b"\0" not in start:
+        return f"{path} is a text file: give a checkpoint, a run's folder, or its experiment's"
+    if _files_in(path, "constants.pkl"):
+        return (
+            f"{path} is a TorchScript program: from a source that you trust, take out the weights: "
+            f"torch.save(torch.jit.load('{path}').state_dict(), 'weights.pth')"
+        )
+    refused = isinstance(error, pickle.UnpicklingError) and (
+        "Unsupported" in str(error) or "weights_only" in str(error).lower()
+    )
+    if not refused or not start:
+        others = ", ".join(sorted(file.name for file in path.parent.glob("*.pth") if file != path)) or "none left"
+        return f"{path} is damaged or cut short ({path.stat().st_size} bytes): use another of its run ({others})"
     keys = [key for key in _WEIGHTS if _mentions(path, key)]
     take = f"['{keys[0]}']" if keys else ""
     return (
@@ -93,16 +108,17 @@ def _refused(path: Path) -> str:
 
 def _mentions(path: Path, key: str) -> bool:
     """Whether the checkpoint's pickle has this string; it is looked through, not run."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        return any(b"X" + len(key).to_bytes(4, "little") + key.encode() in archive.read(name) for name in pickles)
+    string = b"X" + len(key).to_bytes(4, "little") + key.encode()
+    return any(string in contents for contents in _files_in(path, "data.pkl"))
 
 
-def _damaged(path: Path) -> str:
-    others = ", ".join(sorted(file.name for file in path.parent.glob("*.pth") if file != path)) or "none left"
-    return f"{path} is damaged or cut short ({path.stat().st_size} bytes): use another of its run ({others})"
+def _files_in(path: Path, name: str) -> list[bytes]:
+    """What the files of this name hold, if the checkpoint is an archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [archive.read(member) for member in archive.namelist() if Path(member).name == name]
+    except zipfile.BadZipFile:
+        return []
 
 
 def averaged_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
@@ -166,7 +182,7 @@ def explain_misfit(network: nn.Module, path: str | Path, state: Mapping[str, Any
     missing, unexpected = [key for key in ours if key not in theirs], [key for key in theirs if key not in ours]
     reshaped = [key for key in ours if key in theirs and getattr(theirs[key], "shape", None) != ours[key].shape]
     name = getattr(network, "_sg_model_name", type(network).__name__)
-    if not missing and not unexpected and all(key.startswith("fc.") for key in reshaped):
+    if not missing and not unexpected and set(reshaped) == {"fc.weight", "fc.bias"}:
         classes = [len(weights["fc.bias"]) for weights in (theirs, ours)]
         return (
             f"{path} has {classes[0]} classes and {name} {classes[1]}: to put a new head on it, set "
@@ -187,13 +203,13 @@ def refuse_twin(network: nn.Module, path: str | Path, recipe: Mapping[str, Any])
     its residual twin: only the recipe tells them apart.
 
     Raises:
-        SgResnetsError: the recipe is of another network than this one.
+        MisfitError: the recipe is of another network than this one.
     """
     ours, theirs = getattr(network, "config", None), _config_of(recipe)
     if not isinstance(ours, ResNetConfig) or theirs is None or not (changed := theirs.differences(ours)):
         return
     values = [", ".join(f"{key}={getattr(config, key)}" for key in changed) for config in (theirs, ours)]
-    raise SgResnetsError(
+    raise MisfitError(
         f"{path} was trained as {recipe['architecture']} with {values[0]}, and this is "
         f"{getattr(network, '_sg_model_name', 'a network')} with {values[1]}: load it as it was trained"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.curves import EpochRecord, draw_runs, read_curves
+from sg_resnets.runs.find import BEST, runs_with
 from sg_resnets.utils.errors import SgResnetsError
 
 # Keys in which two runs of the same thing may differ.
@@ -91,12 +92,11 @@ def without_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def _runs(path: Path) -> list[Path]:
-    candidates = [path, *sorted(path.glob("RUN_*"))]
-    return [run.resolve() for run in candidates if (run / "ckpt_best.pth").is_file() and (run / "curves.csv").is_file()]
+    return [run.resolve() for run in reversed(runs_with(path, BEST, "curves.csv"))]
 
 
 def _read(folder: Path) -> _Run:
-    state = read(folder / "ckpt_best.pth")
+    state = read(folder / BEST)
     recipe = state.get("recipe", {})
     values = dict(_flat(recipe)) if recipe else {"run": folder.name}  # without a recipe no two are known to be alike
     learnt = values.get("quantization_params.selective_quantizer_params.learn_amax")

@@ -5,30 +5,29 @@ A run is a folder `<ckpt_root_dir>/<experiment>/RUN_<time>` with checkpoints and
 
 from pathlib import Path
 
-from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.errors import MissingFileError
 
 BEST, LATEST = "ckpt_best.pth", "ckpt_latest.pth"
 
 
-def runs_with(path: Path, checkpoint: str) -> list[Path]:
-    """Return the runs that have such a checkpoint, the latest first: the run that `path` is, or those of the
-    experiment."""
+def runs_with(path: Path, *files: str) -> list[Path]:
+    """Return the runs that have these files, the latest first: the run that `path` is, or those of the experiment."""
     folders = [path, *sorted(path.glob("RUN_*"), reverse=True)]
-    return [folder for folder in folders if (folder / checkpoint).is_file()]
+    return [folder for folder in folders if all((folder / file).is_file() for file in files)]
 
 
 def find_run(path: Path, checkpoint: str) -> Path:
     """Return the run that `path` is, or the latest one in the experiment's folder that it is.
 
     Raises:
-        SgResnetsError: there is no run with such a checkpoint.
+        MissingFileError: there is no run with such a checkpoint.
     """
     runs = runs_with(path, checkpoint)
     if runs:
         return runs[0]
     parent = path if path.is_dir() else path.parent
     names = sorted({file.parent.parent.name for file in parent.glob(f"*/RUN_*/{checkpoint}")})
-    raise SgResnetsError(
+    raise MissingFileError(
         f"no run with {checkpoint} in {path}: give a run's folder, or its experiment's"
         + (f"; {parent} holds {', '.join(names[:10])}" if names else "")
     )
@@ -39,7 +38,7 @@ def find_checkpoint(path: Path) -> Path:
     run that was stopped before its first validation, the latest.
 
     Raises:
-        SgResnetsError: there is none.
+        MissingFileError: there is none.
     """
     if path.is_dir():
         best, latest = runs_with(path, BEST), runs_with(path, LATEST)
@@ -49,5 +48,5 @@ def find_checkpoint(path: Path) -> Path:
     if not path.is_file():
         others = sorted(file.name for file in path.parent.glob("*.pth")) if path.parent.is_dir() else []
         found = f"there are {', '.join(others)}" if others else "give a checkpoint, a run's folder, or its experiment's"
-        raise SgResnetsError(f"no checkpoint at {path}: {found}")
+        raise MissingFileError(f"no checkpoint at {path}: {found}")
     return path

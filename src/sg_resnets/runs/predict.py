@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sg_resnets.data.image_folder import UNREADABLE, read_rgb
+from sg_resnets.data.image_folder import read_rgb
 from sg_resnets.quantization.graph import is_quantized
 from sg_resnets.runs.build import build_network, build_quantized, recipe_of
 from sg_resnets.runs.checkpoints import load
@@ -32,13 +32,5 @@ def predict_images(
         network = build_network(recipe, path)
     network.eval()
     for image in images:
-        try:
-            pixels = read_rgb(image)
-        except FileNotFoundError:
-            raise SgResnetsError(f"no image at {image}") from None
-        except UNREADABLE:
-            raise SgResnetsError(
-                f"{image} cannot be read as an image: give a whole PNG, JPEG or another file that Pillow reads"
-            ) from None
-        result = network.predict(np.asarray(pixels), fuse_model=False, fp16=False)
+        result = network.predict(np.asarray(read_rgb(image)), fuse_model=False, fp16=False)
         yield image, result.class_names[result.prediction.label], result.prediction.confidence

@@ -25,6 +25,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> None:
     Raises:
         SgResnetsError: there is no such run, it is finished, or an override that a run cannot follow.
     """
+    path = path.resolve()
     run = find_run(path.parent if path.is_file() else path, LATEST)
     file = run / ".hydra" / "config.yaml"
     if not file.is_file():

@@ -1,10 +1,18 @@
-"""The one exception of this package: a mistake that the user can mend."""
+"""The exceptions of this package: mistakes that the user can mend."""
 
 from collections.abc import Iterable
 
 
 class SgResnetsError(ValueError):
     """A mistake that the user can mend; the message is one line: what is wrong, the valid choices, what to do."""
+
+
+class MissingFileError(SgResnetsError, FileNotFoundError):
+    """A file that is not there, for those too who catch Python's own error."""
+
+
+class MisfitError(SgResnetsError, RuntimeError):
+    """Weights that do not fit a network, for those too who catch PyTorch's error."""
 
 
 def choices(wrong: str, valid: Iterable[str], limit: int = 12) -> str:

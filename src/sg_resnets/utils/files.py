@@ -12,17 +12,21 @@ from sg_resnets.utils.errors import SgResnetsError
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which becomes `path` at the end, or is removed if anything goes wrong.
+    """Yield a temporary path beside `path`, which becomes `path` at the end, or is removed if anything goes wrong; of a
+    link the file that it points to is written.
 
     Raises:
-        SgResnetsError: the file cannot be written, because the disk is full for example.
+        SgResnetsError: the file cannot be written: there is no such folder, or the disk is full, for example.
     """
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    target = Path(path).resolve()
+    check_parent(target)
+    temporary = Path(f"{target}.{os.getpid()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
-        raise SgResnetsError(f"{path} cannot be written ({error.strerror or error}): is the disk full?") from error
+        hint = "give another place" if isinstance(error, PermissionError) else "is the disk full?"
+        raise SgResnetsError(f"{path} cannot be written ({error.strerror or error}): {hint}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -33,7 +37,6 @@ def write_bytes(path: Path, contents: bytes) -> None:
     Raises:
         SgResnetsError: it cannot be written.
     """
-    check_parent(path)
     with whole_file(path) as temporary:
         temporary.write_bytes(contents)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sg_resnets.utils.errors import SgResnetsError
@@ -31,12 +32,20 @@ def read(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def write(weights: Mapping[str, Tensor], metadata: Mapping[str, Any], path: Path) -> None:
-    """Write a state dict with its metadata, which must be JSON.
+    """Write a state dict with its metadata, which must be JSON, but for tensors and arrays; a tensor that has two names
+    is written twice.
 
     Raises:
-        SgResnetsError: the file cannot be written.
+        SgResnetsError: the file cannot be written, or the metadata hold something else.
     """
     from safetensors.torch import save
 
-    contiguous = {key: tensor.contiguous() for key, tensor in weights.items()}
-    write_bytes(path, save(contiguous, {_KEY: json.dumps(metadata)}))  # save_file's are readable for their owner alone
+    alone = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in weights.items()}
+    contents = save(alone, {_KEY: json.dumps(metadata, default=_plain)})
+    write_bytes(path, contents)  # save_file's are readable for their owner alone
+
+
+def _plain(value: Any) -> Any:
+    if not hasattr(value, "tolist"):
+        raise SgResnetsError(f"a {type(value).__name__} cannot be written as safetensors: leave it out")
+    return value.tolist()
