@@ -3,11 +3,15 @@
 import ast
 import importlib
 import json
+import pickle
+from dataclasses import replace
 
 import pytest
 
+from sg_resnets.course import setups
 from sg_resnets.course.experiments import Budget
-from sg_resnets.course.setups import COURSE, load_images
+from sg_resnets.course.setups import COURSE, Job, load_images, train_all
+from sg_resnets.utils.errors import SgResnetsError
 from support import ROOT
 
 
@@ -20,6 +24,44 @@ def test_the_course_sees_14_pixels_of_the_same_pictures(batch):
 def test_a_budget_buys_seeds():
     assert list(Budget(0.0).seeds(5)) == [0]
     assert list(Budget(10.0).seeds(3)) == [0, 1, 2]
+
+
+def test_each_job_has_its_own_folder_and_its_own_figures(host, tmp_path):
+    """However alike two jobs are: here they differ in the setup alone."""
+    small = ("+arch_params.depth=8", "dataset_params.train_dataset_params.max_samples=256", "batch_size=128")
+    jobs = [Job("resnet20_cifar", 0, small, replace(COURSE, epochs=epochs)) for epochs in (2, 1)]
+    assert [len(setups._train(job, str(tmp_path))[2]) for job in jobs] == [2, 1]
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(SgResnetsError, match="lr=-1") as error:
+        setups._train(Job("resnet20_cifar", 0, ("lr=-1",)), str(tmp_path))
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+def test_a_worker_that_ends_is_a_line_and_the_next_call_has_another(tmp_path, monkeypatch):
+    (tmp_path / "worker.py").write_text(
+        "import os\n"
+        "def train(job, folder):\n"
+        "    if job == 'end': os._exit(1)\n"
+        "    from support import SMALL, ResNet\n"
+        "    return SMALL, ResNet(SMALL).state_dict(), [job]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(setups, "_train", importlib.import_module("worker").train)
+    with pytest.raises(SgResnetsError, match=r"a process that trains a network ended at once: .*__main__"):
+        train_all(["end"], tmp_path)
+    assert [trained.records for trained in train_all(["go on"], tmp_path)] == [["go on"]]
+
+
+@pytest.mark.slow
+def test_a_script_that_trains_as_it_is_imported_is_told_what_to_do(run_python, tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from pathlib import Path\n"
+        "from sg_resnets.course.setups import Job, train_all\n"
+        "train_all([Job('resnet20_cifar')], Path('runs'))\n"
+    )
+    done = run_python("script.py", cwd=tmp_path)
+    assert done.returncode == 1 and "if __name__ ==" in done.stderr.splitlines()[-1]
+    assert "BrokenProcessPool" not in done.stderr and "bootstrapping" not in done.stderr
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

@@ -6,11 +6,14 @@ import functools
 import multiprocessing
 import os
 import re
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import torch
 from omegaconf import open_dict
@@ -21,6 +24,7 @@ from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.runs.curves import EpochRecord, read_curves
+from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.hardware import cpu_cores
 
 
@@ -74,9 +78,25 @@ class Trained(NamedTuple):
 
 def train_all(jobs: Sequence[Job], folder: Path) -> list[Trained]:
     """Train each job with SuperGradients' Trainer, as many at once as there are cores, one thread each: small networks
-    do not fill more. The runs go to folders in `folder`."""
+    do not fill more. Each job has a folder of its own in `folder`.
+
+    Raises:
+        SgResnetsError: a process ended before its network was trained, or a recipe's value is wrong.
+    """
+    try:
+        results = list(_workers().map(_train, jobs, [str(Path(folder).absolute())] * len(jobs)))
+    except BrokenProcessPool:
+        _workers.cache_clear()
+        raise SgResnetsError(
+            "a process that trains a network ended at once: in a script, networks are trained below "
+            '`if __name__ == "__main__":`; elsewhere memory may have run out'
+        ) from None
+    except RuntimeError as error:
+        if "bootstrapping phase" in str(error):  # a process that runs the script anew: the first one says it in a line
+            sys.exit(1)
+        raise
     trained = []
-    for config, state, records in _workers().map(_train, jobs, [str(Path(folder).absolute())] * len(jobs)):
+    for config, state, records in results:
         network = ResNet(config)
         network.load_state_dict(state)
         trained.append(Trained(network, records))
@@ -101,9 +121,13 @@ def _train(job: Job, folder: str) -> tuple[ResNetConfig, dict[str, Tensor], list
         cfg = load_recipe(job.setup.recipe, overrides=[*overrides, *job.overrides])
         with open_dict(cfg):
             cfg.ckpt_root_dir = folder
-            cfg.experiment_name = "_".join(re.findall(r"[\w.]+", " ".join([*overrides[:2], *job.overrides])))
+            words = re.findall(r"[\w.-]+", " ".join([*overrides[:2], *job.overrides]))
+            cfg.experiment_name = f"{'_'.join(words)[:200]}_{uuid4().hex[:8]}"
             cfg.training_hyperparams.silent_mode = True
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            network, _ = Trainer.train_from_config(cfg)
-    run = max(Path(folder, cfg.experiment_name).glob("RUN_*"))
+            try:
+                network, _ = Trainer.train_from_config(cfg)
+            except SgResnetsError as error:  # whose own type is made on the spot: it cannot leave this process
+                raise SgResnetsError(str(error)) from None
+    (run,) = Path(folder, cfg.experiment_name).glob("RUN_*")
     return network.config, network.state_dict(), read_curves(run / "curves.csv")
