@@ -14,6 +14,7 @@ from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import CUSTOM, ZOO, refuse_unknown_model
 from sg_resnets.runs.recipes import describe_result, known_recipes, our_recipes, read_results
 from sg_resnets.utils.checks import integer
+from sg_resnets.utils.dotlist import parse_dotlist
 from sg_resnets.utils.errors import SgResnetsError, choices, one_line
 from sg_resnets.utils.plots import check_picture, save_figure
 from sg_resnets.utils.plugins import import_plugins
@@ -105,10 +106,7 @@ def _configured(name: str, arch_params: list[str], size: int | None, plugins: li
 
     import_plugins(plugins)
     refuse_unknown_model(name, [*ZOO, CUSTOM])
-    for text in arch_params:
-        if "=" not in text:
-            raise SgResnetsError(f"'{text}' is no arch_param: write key=value, such as depth=56")
-    params = OmegaConf.to_container(OmegaConf.from_dotlist(arch_params))
+    params = OmegaConf.to_container(parse_dotlist(arch_params, "arch_param", "depth=56"))
     row = ZOO.get(name, ZOO["resnet20_cifar"])
     if size is not None:
         integer(1)("--size", size)
@@ -185,7 +183,7 @@ def export(
         bool, typer.Option("--uint8-input", help="The ONNX file takes pixels 0..255 and normalises them itself.")
     ] = False,
     quantization: Annotated[
-        list[str] | None, typer.Option(help="For int8, of quantization_params, such as target=openvino; repeat it.")
+        list[str] | None, typer.Option(help="For int8, such as target=openvino; repeat it for other keys.")
     ] = None,
     plugin: Plugins = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -26,10 +27,11 @@ def evaluate_checkpoint(path: Path, plugins: Sequence[str]) -> Iterator[tuple[st
     path, state = load(path)
     recipe = recipe_of(state, plugins)
     start_from(recipe, path)
-    with open_dict(recipe):
-        recipe.multi_gpu, recipe.num_gpus = "Off", None  # in this process, wherever it was trained
     quantized = is_quantized(state["net"])
-    with only_warnings():
+    with only_warnings(), TemporaryDirectory() as folder:
+        with open_dict(recipe):
+            recipe.multi_gpu, recipe.num_gpus = "Off", None  # in this process, wherever it was trained
+            recipe.ckpt_root_dir = folder  # which SuperGradients makes; nothing is written into it
         network, results = _evaluate_quantized(recipe, state) if quantized else Trainer.evaluate_from_config(recipe)
     data, prefix = describe_data(recipe)
     yield "model", recipe.architecture + (", quantised" if quantized else "")

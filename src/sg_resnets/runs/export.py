@@ -24,6 +24,7 @@ from sg_resnets.runs.build import (
     recipe_of,
 )
 from sg_resnets.runs.checkpoints import load, write_safetensors
+from sg_resnets.utils.dotlist import parse_dotlist
 from sg_resnets.utils.errors import SgResnetsError, choices
 from sg_resnets.utils.files import check_parent
 
@@ -105,7 +106,8 @@ def export_onnx(
     check_parent(output)
     path, state = load(run)
     recipe = recipe_of(state, plugins)
-    merged = OmegaConf.merge(recipe.get("quantization_params") or {}, OmegaConf.from_dotlist(list(quantization)))
+    changes = parse_dotlist(quantization, "quantization parameter", "target=openvino")
+    merged = OmegaConf.merge(recipe.get("quantization_params") or {}, changes)
     params = QuantizationParams.from_recipe(merged)  # type: ignore[arg-type]
     kind, accuracy = "fp32", None
     if OmegaConf.select(recipe, "training_hyperparams.metric_to_watch") == "Accuracy" and state.get("acc") is not None:

@@ -11,6 +11,7 @@ from sg_resnets.distillation.student import is_distillation
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import LATEST, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
+from sg_resnets.utils.dotlist import parse_dotlist
 from sg_resnets.utils.errors import SgResnetsError, choices
 
 _OPTIMIZER_KEYS = tuple(
@@ -35,6 +36,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> None:
         recipe.update(dict.fromkeys(SHORTCUTS))  # what they stood for is in the recipe already
     for override in overrides:
         _check_override(recipe, override, run)
+    parse_dotlist(overrides, "override", "epochs=20")
     recipe.merge_with_dotlist(list(overrides))
     epochs, wanted = read(run / LATEST)["epoch"], recipe.epochs or recipe.training_hyperparams.max_epochs
     if isinstance(wanted, int) and epochs >= wanted:
