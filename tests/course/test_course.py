@@ -47,7 +47,7 @@ def test_a_worker_that_ends_is_a_line_and_the_next_call_has_another(tmp_path, mo
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(setups, "_train", importlib.import_module("worker").train)
-    with pytest.raises(SgResnetsError, match=r"a process that trains a network ended at once: .*__main__"):
+    with pytest.raises(SgResnetsError, match=r"a process ended before its network was trained: .*__main__"):
         train_all(["end"], tmp_path)
     assert [trained.records for trained in train_all(["go on"], tmp_path)] == [["go on"]]
 

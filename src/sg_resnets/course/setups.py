@@ -88,7 +88,7 @@ def train_all(jobs: Sequence[Job], folder: Path) -> list[Trained]:
     except BrokenProcessPool:
         _workers.cache_clear()
         raise SgResnetsError(
-            "a process that trains a network ended at once: in a script, networks are trained below "
+            "a process ended before its network was trained: in a script, networks are trained below "
             '`if __name__ == "__main__":`; elsewhere memory may have run out'
         ) from None
     except RuntimeError as error:
