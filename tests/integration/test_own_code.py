@@ -274,6 +274,12 @@ def test_weights_that_do_not_fit_are_a_runtime_error_too(fit, host):
     assert isinstance(refused.value, SgResnetsError)
 
 
+def test_a_missing_file_is_a_file_not_found_error_too(train):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere") as refused:
+        train("checkpoint_params.checkpoint_path=nowhere.pth")
+    assert isinstance(refused.value, SgResnetsError) and str(pickle.loads(pickle.dumps(refused.value)))
+
+
 # Recipes from Python.
 
 

@@ -75,7 +75,7 @@ class RecipeError(SgResnetsError, CompactHydraException):
     @classmethod
     def of(cls, error: Exception, text: str) -> "RecipeError":
         """Return the error with this text, as one that `except type(error)` catches."""
-        bases = (cls,) if isinstance(error, cls | SgResnetsError) else (cls, type(error))
+        bases = (cls,) if isinstance(error, cls) else (cls, type(error))
         methods = {"__init__": Exception.__init__, "__str__": lambda self: self.args[0]}
         return type(cls.__name__, bases, methods)(one_line(text))
 

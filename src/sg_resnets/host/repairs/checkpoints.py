@@ -22,7 +22,7 @@ from sg_resnets.host.current_run import CurrentRun, current_run
 from sg_resnets.host.patching import Patch, Put, Repair
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.find import LATEST
-from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.errors import MisfitError, SgResnetsError
 from sg_resnets.utils.files import whole_file
 
 
@@ -32,10 +32,6 @@ class Loading:
 
     network: nn.Module
     state: dict[str, Any] = field(default_factory=dict)
-
-
-class MisfitError(SgResnetsError, RuntimeError):
-    """Ours, and what PyTorch raises for weights that do not fit."""
 
 
 _loading: ContextVar[Loading | None] = ContextVar("loading", default=None)
