@@ -7,13 +7,14 @@ He et al. 2015, section 1; Glorot & Bengio, 'Understanding the difficulty of tra
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_resnets.models import ResNet, named_blocks
+from sg_resnets.utils.hooks import watched
 from sg_resnets.utils.plots import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -36,18 +37,23 @@ def block_weights(network: nn.Module) -> dict[str, list[Tensor]]:
     return {name: [layer.weight for layer in block.branch_layers(nn.Conv2d)] for name, block in blocks}
 
 
+@torch.enable_grad()
 def gradient_flow(network: ResNet, images: Tensor, labels: Tensor) -> list[BlockGradient]:
-    """The gradient of each block for one batch (N, C, H, W), (N,), in training mode. The network itself is not changed:
-    neither its gradients nor its batch-norm statistics."""
-    network = copy.deepcopy(network).train()
-    outputs: list[Tensor] = []
-    for block in network.blocks():
-        block.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    """The gradient of each block for one batch (N, C, H, W), (N,), in training mode, that of frozen weights too. The
+    network itself is not changed, neither its gradients nor its batch-norm statistics; nor is the random state. Of a
+    block that runs several times the last output counts."""
+    network = copy.deepcopy(network).train().requires_grad_()
     blocks = block_weights(network)
-    loss = F.cross_entropy(network(images), labels)
-    tensors = [*outputs, *(weight for weights in blocks.values() for weight in weights)]
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, block: nn.Module, inputs: Any, output: Tensor) -> None:
+        outputs[name] = output
+
+    with watched(network, blocks, keep), torch.random.fork_rng([images.device] if images.is_cuda else []):
+        loss = F.cross_entropy(network(images), labels)
+    tensors = [outputs[name] for name in blocks] + [weight for weights in blocks.values() for weight in weights]
     gradients = iter(torch.autograd.grad(loss, tensors))
-    at_output = [_norm([next(gradients)]) for _ in outputs]
+    at_output = [_norm([next(gradients)]) for _ in blocks]
     at_weights = [_norm([next(gradients) for _ in weights]) for weights in blocks.values()]
     norms = zip(blocks, torch.stack(at_weights).tolist(), torch.stack(at_output).tolist(), strict=True)
     return [BlockGradient(*norm) for norm in norms]

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sg_resnets.models import ResidualBlock, ResNet, named_blocks
+from sg_resnets.models.config import STARTS_AT_ZERO
 from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.hooks import evaluating, watched
 from sg_resnets.utils.plots import COLOURS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_COPIES_ITS_INPUT = ("original", "relu_before_addition", "relu_only_preact", "full_preact")
 
 
 @dataclass(frozen=True)
@@ -34,53 +34,48 @@ class BranchResponse:
 @torch.no_grad()
 def branch_responses(network: ResNet, images: Tensor) -> list[BranchResponse]:
     """What each branch of the network adds for a batch (N, C, H, W); in evaluation mode."""
-    was_training, responses, handles = network.training, [], []
+    responses = []
 
-    def watch(name: str, block: ResidualBlock) -> Any:
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            if block.downsample is None:
-                x = block.pre_activation(inputs[0])
-                responses.append(BranchResponse(name, block.scale(block.se(block.residual(x))).std().item(), 0.0))
-            else:
-                branch, shortcut = inputs[:2]
-                relative = (branch.norm() / shortcut.norm()).item()
-                responses.append(BranchResponse(name, branch.std().item(), relative))
+    def watch(path: str, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, ResidualBlock):  # of a plain net
+            branch, relative = module.scale(module.se(module.residual(module.pre_activation(inputs[0])))), 0.0
+        else:
+            branch, relative = inputs[0], (inputs[0].norm() / inputs[1].norm()).item()
+        responses.append(BranchResponse(path.removesuffix(".addition"), branch.std().item(), relative))
 
-        return hook
-
-    for name, block in named_blocks(network).items():
-        watched = block if block.downsample is None else block.addition
-        handles.append(watched.register_forward_hook(watch(name, block)))
-    try:
-        network.eval()(images)
-    finally:
-        network.train(was_training)
-        for handle in handles:
-            handle.remove()
+    blocks = named_blocks(network).items()
+    paths = [name if block.downsample is None else f"{name}.addition" for name, block in blocks]
+    with evaluating(network), watched(network, paths, watch):
+        network(images)
     return responses
 
 
 @torch.no_grad()
 def deepen(network: ResNet, depths: Sequence[int]) -> ResNet:
-    """A network of more blocks that computes the same: the old blocks are copied, the new ones follow them in each
-    stage and start with a branch of zero.
+    """A network of more blocks that computes the same in evaluation mode: the old blocks are copied, the new ones
+    follow them in each stage and start with a branch of zero.
 
     Raises:
-        SgResnetsError: fewer blocks than before, a plain net, or an order whose blocks cannot be the identity.
+        SgResnetsError: fewer blocks than before, a plain net, or blocks that cannot be the identity.
     """
     config = network.config
     if len(depths) != len(config.depths) or any(new < old for new, old in zip(depths, config.depths, strict=True)):
         raise SgResnetsError(f"depths={tuple(depths)}: must have at least as many blocks as {config.depths}")
     if config.shortcut == "none":
         raise SgResnetsError("a plain net has no shortcut that could carry its input past the new blocks")
-    if config.order not in _COPIES_ITS_INPUT:
-        raise SgResnetsError(f"order '{config.order}': a block without branch does not copy its input")
-    deeper = ResNet(replace(config, depths=tuple(depths)))
+    deeper = ResNet(replace(config, depths=tuple(depths))).to(next(network.parameters())).eval()
     deeper.load_state_dict({**deeper.state_dict(), **network.state_dict()})
-    old = named_blocks(network)
-    for name, block in named_blocks(deeper).items():
-        if name not in old:
-            block.zero_init_last()
+    for stage, (count, width) in enumerate(zip(config.depths, config.widths, strict=True), 1):
+        for block in deeper.get_submodule(f"layer{stage}")[count:]:  # type: ignore[index]
+            if config.scaling not in STARTS_AT_ZERO:
+                block.zero_init_last()
+            x = torch.rand(1, width * block.expansion, 4, 4).to(next(deeper.parameters()))
+            if not torch.equal(block(x), x):
+                raise SgResnetsError(
+                    f"with order '{config.order}', activation '{config.activation}', shortcut '{config.shortcut}' and "
+                    f"addition '{config.addition}' a block whose branch is zero does not copy its input: take relu or "
+                    "a pre-activation, shortcut A, B or D, addition plain"
+                )
     return deeper.train(network.training)
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.plots import new_figure
 
 if TYPE_CHECKING:
@@ -72,8 +73,14 @@ def _losses(
 
 def nonconvex_share(losses: Tensor, most: float = 10.0) -> float:
     """Share of the inner points of a surface (steps, steps), of those with a loss below `most` nats, where it bends
-    downwards along an axis: 0 for a convex one (Li et al. 2018 ask the Hessian's eigenvalues)."""
+    downwards along an axis: 0 for a convex one (Li et al. 2018 ask the Hessian's eigenvalues).
+
+    Raises:
+        SgResnetsError: there is no such point.
+    """
     inner = losses[1:-1, 1:-1]
+    if not (inner < most).any():
+        raise SgResnetsError(f"no inner point of the surface has a loss below {most} nats: take a smaller span")
     along = [losses[2:, 1:-1] + losses[:-2, 1:-1], losses[1:-1, 2:] + losses[1:-1, :-2]]
     bends = torch.stack([neighbours < 2 * inner for neighbours in along])
     return bends[:, inner < most].float().mean().item()

@@ -6,7 +6,7 @@ Veit et al., 'Residual Networks Behave Like Ensembles of Relatively Shallow Netw
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_resnets.models import ResidualBlock, ResNet, named_blocks
+from sg_resnets.models.blocks import block_class
 from sg_resnets.models.shortcuts import ZeroPad
 from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.hooks import evaluating, watched
 from sg_resnets.utils.plots import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -24,14 +26,16 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
-    """Share of images (N, C, H, W) whose label (N,) is predicted, in evaluation mode."""
-    was_training = network.training
-    network.eval()
-    right = sum(
-        (network(x).argmax(1) == y).sum().item() for x, y in zip(images.split(batch), labels.split(batch), strict=True)
-    )
-    network.train(was_training)
-    return right / len(labels)
+    """Share of images (N, C, H, W) whose label (N,) is predicted, in evaluation mode.
+
+    Raises:
+        SgResnetsError: there are no images, or not one label for each.
+    """
+    if not len(images) or labels.shape != images.shape[:1]:
+        raise SgResnetsError(f"labels of shape {tuple(labels.shape)}: must be ({len(images)},), one for each image")
+    pairs = zip(images.split(batch), labels.split(batch), strict=True)
+    with evaluating(network):
+        return sum((network(x).argmax(1) == y).sum().item() for x, y in pairs) / len(labels)
 
 
 def _skip(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
@@ -47,17 +51,12 @@ def _skip(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
     return block.relu_after(block.bn_after(shortcut))
 
 
-@contextlib.contextmanager
-def _replaced(
-    blocks: Sequence[ResidualBlock], make: Callable[[ResidualBlock, Tensor, Tensor], Tensor]
-) -> Iterator[None]:
-    """While open, each of `blocks` returns make(block, x, its own output)."""
-    handles = [block.register_forward_hook(lambda module, x, y: make(module, x[0], y)) for block in blocks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _blocks(network: ResNet, names: Sequence[str]) -> list[ResidualBlock]:
+    blocks = named_blocks(network)
+    for name in names:
+        if name not in blocks:
+            raise SgResnetsError(f"the network has no block '{name}': it has {', '.join(blocks)}")
+    return [blocks[name] for name in names]
 
 
 def without(network: ResNet, *names: str) -> Any:
@@ -66,11 +65,8 @@ def without(network: ResNet, *names: str) -> Any:
     Raises:
         SgResnetsError: there is no such block.
     """
-    blocks = named_blocks(network)
-    for name in names:
-        if name not in blocks:
-            raise SgResnetsError(f"the network has no block '{name}': it has {', '.join(blocks)}")
-    return _replaced([blocks[name] for name in names], _skip)
+    _blocks(network, names)
+    return watched(network, names, lambda name, block, inputs, output: _skip(block, inputs[0], output))  # type: ignore[arg-type]
 
 
 def lesion(network: ResNet, images: Tensor, labels: Tensor) -> dict[str, float]:
@@ -87,21 +83,26 @@ def swapped(network: ResNet, first: str, second: str) -> Iterator[None]:
     """A context in which two blocks of the same stage have changed places.
 
     Raises:
-        SgResnetsError: the blocks are of different stages, or one of them changes the shape.
+        SgResnetsError: there is no such block, the blocks are of different stages, or one of them changes the shape.
     """
-    (stage, i), (other, j) = (name.split(".") for name in (first, second))
-    blocks: Any = network.get_submodule(stage)
-    if stage != other or not all(_keeps_shape(blocks[int(k)]) for k in (i, j)):
+    here, there = _blocks(network, (first, second))
+    of_one_stage = first.rpartition(".")[0] == second.rpartition(".")[0]
+    if not of_one_stage or not all(_keeps_shape(network, name) for name in (first, second)):
         raise SgResnetsError(f"{first} and {second} cannot be swapped: both must be of one stage and keep the shape")
-    blocks[int(i)], blocks[int(j)] = blocks[int(j)], blocks[int(i)]
+    network.set_submodule(first, there)
+    network.set_submodule(second, here)
     try:
         yield
     finally:
-        blocks[int(i)], blocks[int(j)] = blocks[int(j)], blocks[int(i)]
+        network.set_submodule(first, here)
+        network.set_submodule(second, there)
 
 
-def _keeps_shape(block: ResidualBlock) -> bool:
-    return isinstance(block.downsample, nn.Identity)
+def _keeps_shape(network: ResNet, name: str) -> bool:
+    """All but the first of a stage do; that of the first stage, if the stem gives what it gives."""
+    config = network.config
+    widened = config.stem_channels != config.widths[0] * block_class(config).expansion
+    return not name.endswith(".0") or (name == "layer1.0" and not widened)
 
 
 def path_gradients(
@@ -115,26 +116,25 @@ def path_gradients(
     """
     if network.config.shortcut == "none":
         raise SgResnetsError("a plain net has one path only")
-    network.eval()
-    blocks = list(named_blocks(network).values())
+    blocks = list(named_blocks(network))
     generator = torch.Generator().manual_seed(seed)
     images = images.clone().requires_grad_()
 
-    def branch_alone(block: ResidualBlock, x: Tensor, output: Tensor) -> Tensor:
-        x = block.pre_activation(x)
-        return block.relu_after(block.bn_after(block.scale(block.se(block.residual(x)))))
+    def one_way(name: str, block: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        if name not in active:
+            return _skip(block, inputs[0], output)
+        branch = block.residual(block.pre_activation(inputs[0]))
+        return block.relu_after(block.bn_after(block.scale(block.se(branch))))
 
     gradients = []
-    for length in range(1, len(blocks) + 1):
-        norms = []
-        for _ in range(repeats):
-            chosen = set(torch.randperm(len(blocks), generator=generator)[:length].tolist())
-            active = [block for i, block in enumerate(blocks) if i in chosen]
-            others = [block for i, block in enumerate(blocks) if i not in chosen]
-            with _replaced(active, branch_alone), _replaced(others, _skip):
+    with evaluating(network), watched(network, blocks, one_way):
+        for length in range(1, len(blocks) + 1):
+            norms = []
+            for _ in range(repeats):
+                active = {blocks[i] for i in torch.randperm(len(blocks), generator=generator)[:length].tolist()}
                 (gradient,) = torch.autograd.grad(F.cross_entropy(network(images), labels), images)
-            norms.append(gradient.norm())
-        gradients.append((length, torch.stack(norms).mean().item()))
+                norms.append(gradient.norm())
+            gradients.append((length, torch.stack(norms).mean().item()))
     return gradients
 
 
@@ -143,7 +143,7 @@ def draw_lesion(results: dict[str, dict[str, float]], title: str) -> "Figure":
     all of its blocks."""
     figure = new_figure(6.5, 3.8)
     axes = figure.subplots()
-    for (label, accuracies), colour in zip(results.items(), COLOURS, strict=False):
+    for (label, accuracies), colour in zip(results.items(), COLOURS * len(results), strict=False):
         deleted = [100 * value for name, value in accuracies.items() if name != "none"]
         position = [i / max(len(deleted) - 1, 1) for i in range(len(deleted))]
         axes.plot(position, deleted, color=colour, marker="o", markersize=4, label=label)

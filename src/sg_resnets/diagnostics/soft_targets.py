@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sg_resnets.utils.checks import POSITIVE
+from sg_resnets.utils.hooks import evaluating
 from sg_resnets.utils.plots import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -17,9 +19,14 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def soft_targets(network: nn.Module, images: Tensor, temperature: float) -> Tensor:
-    """softmax(z / T) of images (N, C, H, W): probabilities (N, K)."""
-    network.eval()
-    return torch.softmax(network(images) / temperature, dim=1)
+    """softmax(z / T) of images (N, C, H, W): probabilities (N, K).
+
+    Raises:
+        SgResnetsError: a temperature that is not above 0.
+    """
+    POSITIVE("temperature", temperature)
+    with evaluating(network):
+        return torch.softmax(network(images) / temperature, dim=1)
 
 
 def draw_soft_targets(
@@ -35,7 +42,7 @@ def draw_soft_targets(
         axes[0].set_axis_off()
         for column, temperature in enumerate(temperatures):
             bars = axes[column + 1]
-            bars.barh(range(len(class_names)), 100 * probabilities[column][i], color=COLOURS[column])
+            bars.barh(range(len(class_names)), 100 * probabilities[column][i], color=COLOURS[column % len(COLOURS)])
             bars.set_xlim(0, 100)
             bars.invert_yaxis()
             bars.set_yticks(

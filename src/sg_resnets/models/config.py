@@ -68,6 +68,7 @@ _CHECKS = {
 # What may differ between networks that share weights: head and stem are adapted, the others matter in training alone.
 _ADAPTED = ("in_channels", "num_classes", "drop_path", "dropout", "head_dropout", "zero_init_residual")
 _NO_BOTTLENECK = ("basic", "sk_basic")
+STARTS_AT_ZERO = ("rezero", "skipinit", "fixup")  # scalings with which a block starts as its shortcut
 _ONE_ORDER = ("sk_basic", "sk_bottleneck", "res2net", "resnest")
 
 
@@ -224,7 +225,7 @@ _RULES: dict[str, Callable[[ResNetConfig], Any]] = {
     ),
     "fixup is defined for the original order only": lambda c: c.scaling == "fixup" and c.order != "original",
     "zero_init_residual with scaling '{c.scaling}': two zeros in a row never learn; choose one": (
-        lambda c: c.zero_init_residual and c.scaling in ("rezero", "skipinit", "fixup")
+        lambda c: c.zero_init_residual and c.scaling in STARTS_AT_ZERO
     ),
     "order 'bn_after_addition' needs norm: batch": lambda c: c.order == "bn_after_addition" and c.norm != "batch",
     "block '{c.block}' is defined in the original order only": (
