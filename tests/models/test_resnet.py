@@ -43,6 +43,20 @@ def test_replace_head_and_input_channels():
         network.replace_head()
 
 
+def test_the_configuration_says_what_the_network_has_become():
+    network = ResNet(SMALL).requires_grad_(False)
+    network.replace_input_channels(1)
+    assert not network.conv1.weight.requires_grad  # a frozen stem stays frozen
+    network.replace_head(7)
+    assert (network.config.in_channels, network.config.num_classes) == (1, 7)
+    network.replace_head(new_head=nn.Linear(16, 5))
+    assert network.config == replace(SMALL, in_channels=1, num_classes=5)
+    ResNet(network.config).load_state_dict(network.state_dict())
+    for change in (network.replace_head, network.replace_input_channels):
+        with pytest.raises(SgResnetsError, match="=0: must be an integer >= 1"):
+            change(0)
+
+
 def test_frozen_batch_norm_keeps_its_statistics():
     network = ResNet(SMALL)
     for name, parameter in network.named_parameters():

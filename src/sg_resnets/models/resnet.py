@@ -6,6 +6,8 @@ torchvision's: `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.downsample.0`, `fc`.
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -153,13 +155,15 @@ class ResNet(nn.Module):
         """Put a fresh linear classifier of `new_num_classes` outputs, or `new_head`, in the place of `fc`.
 
         Raises:
-            SgResnetsError: neither is given.
+            SgResnetsError: neither is given, or no number of classes.
         """
-        if new_head is None:
-            if new_num_classes is None:
-                raise SgResnetsError("replace_head needs new_num_classes (an integer) or new_head (a module)")
-            new_head = nn.Linear(self._features, new_num_classes).to(next(self.parameters()))
-        self.fc = new_head
+        if new_head is None and new_num_classes is None:
+            raise SgResnetsError("replace_head needs new_num_classes (an integer) or new_head (a module)")
+        classes: Any = (
+            new_num_classes if new_head is None else getattr(new_head, "out_features", self.config.num_classes)
+        )
+        self.config = replace(self.config, num_classes=classes)
+        self.fc = nn.Linear(self._features, classes).to(next(self.parameters())) if new_head is None else new_head
         self.head_is_new = True
 
     def get_input_channels(self) -> int:
@@ -174,13 +178,15 @@ class ResNet(nn.Module):
     ) -> None:
         """Make the first convolution take `in_channels` so that an image whose channels are equal gives the same
         response as before: more channels share the kernels of the old ones, fewer sum them."""
+        self.config = replace(self.config, in_channels=in_channels)
         name, old = self._first_convolution()
         if compute_new_weights_fn is not None:
             new = compute_new_weights_fn(old, in_channels)
         else:
             new = copy.deepcopy(old)
             new.in_channels = in_channels
-            new.weight = nn.Parameter(_spread_over_channels(old.weight.detach(), in_channels))
+            spread = _spread_over_channels(old.weight.detach(), in_channels)
+            new.weight = nn.Parameter(spread, old.weight.requires_grad)
         self.set_submodule(name, new)
 
     def get_finetune_lr_dict(self, lr: float) -> dict[str, float]:
