@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from sg_resnets.models.zoo import ZOO
+from sg_resnets.utils.errors import SgResnetsError
 
 
 def test_summary_prints_shapes_figures_and_receptive_fields(command):
@@ -65,3 +66,23 @@ def test_draw_makes_a_picture_of_the_network_and_its_blocks(command, tmp_path, a
     assert ("<!-- + -->" in words) is (args[0] not in ("plain20_cifar", "custom_resnet"))
     with Image.open(tmp_path / "net.png") as picture:
         assert min(picture.size) > 500
+
+
+def test_an_image_is_too_small_only_where_a_larger_one_works(monkeypatch):
+    from sg_resnets.models import BLOCKS, ResidualBlock
+    from sg_resnets.models.summary import summarise
+
+    class Wrong(ResidualBlock):
+        def __init__(self, in_channels, channels, stride, config):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(in_channels, channels + 1, 3, stride, 1)
+
+        def residual(self, x):
+            return self.conv(x)
+
+    monkeypatch.setitem(BLOCKS, "wrong", Wrong)
+    small = ZOO["resnet20_cifar"].config
+    with pytest.raises(SgResnetsError, match="size=1: too small an image"):
+        summarise(small.override(subsample="blur"), 1)
+    with pytest.raises(RuntimeError, match=r"broadcast.*16, 32, 32"):
+        summarise(small.override(block="wrong"), 32)

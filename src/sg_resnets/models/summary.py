@@ -4,6 +4,7 @@ Nothing is computed: the network runs once on the meta device, where tensors hav
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from sg_resnets.models.blocks import ResidualBlock
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.resnet import ResNet
 from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.hooks import watched
+
+_LARGE = 1024  # pixels: no network of ours needs as many
 
 
 @dataclass(frozen=True)
@@ -49,22 +53,20 @@ def summarise(config: ResNetConfig, size: int) -> list[LayerSummary]:
     fields = _ReceptiveField(image)
     flops = FlopCounterMode(display=False)
 
-    def record(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            outputs[name] = tuple(output.shape[1:]), fields.of(output)
+    def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        outputs[name] = tuple(output.shape[1:]), fields.of(output)
 
-        return hook
-
-    for name, part in parts.items():
-        part.register_forward_hook(record(name))
     for block in network.blocks():
         block.se.register_forward_pre_hook(lambda module, inputs: fields.pause(True))
         block.se.register_forward_hook(lambda module, inputs, output: fields.pause(False))
     try:
-        with torch.no_grad(), flops, fields:
+        with torch.no_grad(), flops, fields, watched(network, parts, record):
             network(image)
     except RuntimeError as error:
-        raise SgResnetsError(f"size={size}: too small an image for this network ({error})") from None
+        with suppress(RuntimeError), torch.no_grad():
+            network(image.new_empty(1, config.in_channels, _LARGE, _LARGE))
+            raise SgResnetsError(f"size={size}: too small an image for this network ({error})") from None
+        raise  # a block's own
     counts = flops.get_flop_counts()
     return [
         LayerSummary(
