@@ -8,6 +8,7 @@ from torch import nn
 
 from sg_resnets.diagnostics.gradient_flow import block_weights
 from sg_resnets.models import (
+    Bottleneck,
     ResidualBlock,
     ResNet,
     register_attention,
@@ -16,6 +17,7 @@ from sg_resnets.models import (
     register_stem,
 )
 from sg_resnets.models.blocks import BLOCKS
+from sg_resnets.models.layers import halve
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils.errors import SgResnetsError
 from support import SMALL, kept_shape, randomised
@@ -129,6 +131,62 @@ def test_a_users_block_is_a_few_lines():
     assert network(torch.randn(2, 3, 16, 16)).shape == (2, 10)
     with pytest.raises(SgResnetsError, match="block 'one_convolution' exists already"):
         register_block("one_convolution")(nn.Conv2d)
+
+
+class Doubled(Bottleneck):
+    def residual(self, x):
+        return 2 * super().residual(x)
+
+
+class Reading(ResidualBlock):
+    """Reads what it follows, the pooling only where there is one."""
+
+    def __init__(self, in_channels, channels, stride, config):
+        super().__init__()
+        self.config = config
+        self.drop, self.order = nn.Dropout(config.dropout), config.order
+        self.conv = nn.Conv2d(in_channels, channels, 3, 1, 1, groups=config.groups if in_channels > 3 else 1)
+        self.halve = halve(config, channels) if stride > 1 and config.pools else nn.MaxPool2d(stride)
+
+    def residual(self, x):
+        return self.halve(self.conv(self.drop(x)))
+
+
+OF_THE_BRANCH = [{"dropout": 0.1}, {"order": "full_preact"}, {"subsample": "blur"}, {"groups": 2}]
+
+
+@pytest.mark.parametrize("arch", [*OF_THE_BRANCH[:3], {"splits": 4}])
+def test_a_users_block_stays_in_its_place_or_what_it_does_not_read_is_refused(monkeypatch, arch):
+    monkeypatch.setitem(BLOCKS, "doubled", Doubled)
+    assert type(ResNet(replace(SMALL, block="doubled", groups=2)).layer1[0]) is Doubled
+    (name,) = arch
+    with pytest.raises(SgResnetsError, match=f"block 'doubled' has no {name}=.*does not read config.{name}"):
+        ResNet(replace(SMALL, block="doubled", **arch))
+
+
+@pytest.mark.parametrize("arch", OF_THE_BRANCH)
+def test_a_users_block_follows_what_it_reads(monkeypatch, arch):
+    monkeypatch.setitem(BLOCKS, "reading", Reading)
+    config = replace(SMALL, block="reading", **arch)
+    network = ResNet(config)
+    assert network(torch.randn(2, 3, 16, 16)).shape == (2, 10)
+    kept = network.layer1[0].config
+    assert kept == config and vars(kept) == vars(config)
+
+
+def test_depth_counts_three_layers_in_a_users_bottleneck(monkeypatch):
+    monkeypatch.setitem(BLOCKS, "doubled", Doubled)
+    assert SMALL.override(block="doubled", depth=20).depths == (2, 2, 2)
+    with pytest.raises(SgResnetsError, match="unknown block 'dubled': did you mean doubled"):
+        SMALL.override(block="dubled", depth=20)
+
+
+def test_a_block_that_cannot_be_one_is_refused_where_it_is_registered():
+    with pytest.raises(SgResnetsError, match="a block needs a name: write @register_block"):
+        register_block(Doubled)
+    with pytest.raises(SgResnetsError, match="the block 'convolution' must be a subclass of ResidualBlock"):
+        register_block("convolution")(nn.Conv2d)
+    assert "convolution" not in BLOCKS
 
 
 def test_a_user_adds_a_shortcut_an_attention_and_a_stem_and_redefines_them_in_a_notebook():

@@ -62,3 +62,19 @@ def test_a_wrong_configuration_is_one_line_that_names_the_choices(wrong, words):
 def test_an_imagenet_depth_that_does_not_exist_names_those_that_do():
     with pytest.raises(SgResnetsError, match="these depths: 14, 26, 50, 101, 152, 200"):
         ZOO["resnet50_v1b"].config.override(depth=56)
+
+
+@pytest.mark.parametrize(
+    "ignored, words",
+    [
+        ({"block": "sk_bottleneck", "widths": [5, 10, 20]}, r"must be even"),
+        ({"block": "sk_bottleneck", "widths": [16, 32, 64], "width_per_group": 50}, r"must be even"),
+        ({"block": "resnest", "splits": 3}, "splits=3 must divide width_per_group / 64 of widths"),
+        ({"block": "resnest", "groups": 3}, "groups=3 must divide its attention's channels"),
+        ({"reduction": 4}, "reduction=4 needs attention: se or cbam"),
+        ({"gate_bias": 3.0, "addition": "scaled"}, "gate_bias=3.0 needs addition: exclusive_gate or shortcut_gate"),
+    ],
+)
+def test_what_divides_nothing_or_means_nothing_is_refused(ignored, words):
+    with pytest.raises(SgResnetsError, match=words):
+        ResNet(SMALL.override(**ignored))

@@ -53,7 +53,8 @@ FIGURE_2 = {
 @pytest.mark.parametrize("addition", FIGURE_2)
 def test_the_shortcut_menu_is_that_of_figure_2(addition):
     x = torch.randn(2, 8, 6, 6)
-    _, block, _ = kept_shape(x, addition=addition, gate_bias=-2.0)
+    gated = {"gate_bias": -2.0} if "gate" in addition else {}
+    _, block, _ = kept_shape(x, addition=addition, **gated)
     gate = getattr(block.addition, "gate", None)
     if gate is not None:
         assert (gate.bias == -2).all() and gate.kernel_size == (1, 1)

@@ -7,7 +7,9 @@ To add a block, subclass `ResidualBlock`, build the branch in `__init__`, return
 with `@register_block("name")`; a recipe then asks for it with `arch_params.block: name`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -23,9 +25,7 @@ from sg_resnets.utils.errors import SgResnetsError
 
 # What `complete` adds to every block, and `relu`, which each may call where it likes.
 _ADDED = frozenset(("downsample", "addition", "se", "scale", "drop_path", "bn_after", "relu_after"))
-
-BLOCKS = Registry("block")
-register_block = BLOCKS.register
+_OF_THE_BRANCH = ("order", "dropout", "subsample", "groups", "width_per_group", "splits", "stride_in")
 
 
 class ResidualBlock(nn.Module):
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
     A subclass takes (in_channels, channels, stride, config), builds its branch, and computes F(x) in `residual`. The
     network adds what all blocks have (shortcut, attention, scaling, activation) with `complete`; `downsample` is None
     in a plain net. What a configuration says of the branch itself (order, norm, dropout, groups, subsample) holds for
-    our blocks; another one reads from `config` what it wants to follow.
+    our blocks; another one reads from `config`, in `__init__`, what it wants to follow. The network refuses the rest.
     """
 
     expansion = 1
@@ -94,8 +94,19 @@ class ResidualBlock(nn.Module):
 
     def zero_init_last(self) -> None:
         """Start the branch at zero, so that the block starts as its shortcut: the last of its batch-norms and
-        convolutions gets zeros."""
-        nn.init.zeros_(self.branch_layers(nn.BatchNorm2d, nn.Conv2d)[-1].weight)
+        convolutions gets zeros.
+
+        Raises:
+            SgResnetsError: it has none.
+        """
+        layers = self.branch_layers(nn.BatchNorm2d, nn.Conv2d)
+        if not layers:
+            raise SgResnetsError(f"{type(self).__name__} cannot start at zero: it has no batch-norm or convolution")
+        nn.init.zeros_(layers[-1].weight)
+
+
+BLOCKS = Registry("block", ResidualBlock)
+register_block = BLOCKS.register
 
 
 class OrderedBlock(ResidualBlock):
@@ -183,11 +194,6 @@ class BasicBlock(ResidualBlock):
         return self.bn2(self.conv2(y))
 
 
-def inner_width(channels: int, config: ResNetConfig) -> int:
-    """Return the channels inside a bottleneck (Xie et al., 'Aggregated Residual Transformations', 2017, table 1)."""
-    return channels * config.width_per_group // 64 * config.groups
-
-
 class OrderedBottleneck(OrderedBlock):
     """`Bottleneck` in another order."""
 
@@ -195,7 +201,7 @@ class OrderedBottleneck(OrderedBlock):
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__()
-        width, strided = inner_width(channels, config), 1 if config.stride_in == "1x1" else 2
+        width, strided = config.inner_width(channels), 1 if config.stride_in == "1x1" else 2
         strides = [stride if k == strided and not config.pools else 1 for k in (1, 2)]
         self.weight_layers(
             config,
@@ -216,7 +222,7 @@ class Bottleneck(ResidualBlock):
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__()
-        width = inner_width(channels, config)
+        width = config.inner_width(channels)
         first, second = (stride, 1) if config.stride_in == "1x1" else (1, stride)
         self.conv1 = conv(config, in_channels, width, 1, first)
         self.bn1 = norm(config, width)
@@ -235,7 +241,36 @@ class Bottleneck(ResidualBlock):
 def block_class(config: ResNetConfig) -> Any:
     """Return the class of the configured block: the paper's own, or its ordered form where the branch is another."""
     cls = BLOCKS[config.block]
-    return cls if config.branch_of_2015 else getattr(cls, "ordered", cls)
+    return cls if config.branch_of_2015 else vars(cls).get("ordered", cls)  # a subclass has a branch of its own
+
+
+class _Noting(ResNetConfig):
+    """A configuration that notes what is read of it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        object.__getattribute__(self, "__dict__").setdefault("_read", set()).add(name)
+        return super().__getattribute__(name)
+
+
+@contextmanager
+def all_of_the_branch_read(config: ResNetConfig) -> Iterator[ResNetConfig]:
+    """Yield a copy of `config` to make blocks with.
+
+    Raises:
+        SgResnetsError: at the end, if it says something of the branch that none of them has read.
+    """
+    noting = copy(config)
+    object.__setattr__(noting, "__class__", _Noting)
+    yield noting
+    object.__setattr__(noting, "__class__", ResNetConfig)  # a block may keep it
+    read = vars(noting).pop("_read", ())
+    for name in _OF_THE_BRANCH:
+        value = getattr(config, name)
+        if name not in read and value != getattr(ResNetConfig, name):
+            raise SgResnetsError(
+                f"block '{config.block}' has no {name}={value}: its __init__ does not read config.{name}; leave it "
+                "out, or take a block that does"
+            )
 
 
 def named_blocks(network: nn.Module) -> dict[str, ResidualBlock]:

@@ -167,6 +167,10 @@ class ResNetConfig:
         """Whether pooling after the convolution halves the resolution, not the convolution's stride."""
         return self.subsample != "stride"
 
+    def inner_width(self, channels: int) -> int:
+        """Return the channels inside a bottleneck (Xie et al., 'Aggregated Residual Transformations', table 1)."""
+        return channels * self.width_per_group // 64 * self.groups
+
     @property
     def stem_channels(self) -> int:
         """Channels out of the stem."""
@@ -250,20 +254,42 @@ _RULES: dict[str, Callable[[ResNetConfig], Any]] = {
     "block 'sk_basic' halves its channels: widths={c.widths} and stem_width={c.stem_channels} must be even": (
         lambda c: c.block == "sk_basic" and any(width % 2 for width in (c.stem_channels, *c.widths))
     ),
+    "block 'sk_bottleneck' halves its inner channels: width_per_group / 64 of widths={c.widths} must be even": (
+        lambda c: c.block == "sk_bottleneck" and c.groups == 1 and any(c.inner_width(width) % 2 for width in c.widths)
+    ),
+    "block 'resnest': splits={c.splits} must divide width_per_group / 64 of widths={c.widths}": (
+        lambda c: c.block == "resnest" and any(c.inner_width(width) // c.groups % c.splits for width in c.widths)
+    ),
+    "block 'resnest': groups={c.groups} must divide its attention's channels, a quarter of the inner, 32 at least": (
+        lambda c: (
+            c.block == "resnest" and any(max(c.inner_width(width) * c.splits // 4, 32) % c.groups for width in c.widths)
+        )
+    ),
+    "reduction={c.reduction} needs attention: se or cbam": (
+        lambda c: c.attention in ("none", "eca") and c.reduction != ResNetConfig.reduction
+    ),
+    "gate_bias={c.gate_bias} needs addition: exclusive_gate or shortcut_gate": (
+        lambda c: "gate" not in c.addition and c.gate_bias != ResNetConfig.gate_bias
+    ),
     "attention 'cbam' holds batch-norms: norm must be batch": lambda c: c.attention == "cbam" and c.norm != "batch",
     "block 'res2net' has no dropout and no blur": lambda c: c.block == "res2net" and (c.dropout or c.pools),
 }
 
 
 def blocks_for_depth(depth: int, stem: str, block: str) -> tuple[int, ...]:
-    """Blocks in each stage of a net of `depth` weighted layers.
+    """Blocks in each stage of a net of `depth` weighted layers. A user's block counts as three where it has an
+    expansion, as a bottleneck has, and as two otherwise.
 
     Raises:
-        SgResnetsError: no net of this kind has this depth; the message names the nearest ones.
+        SgResnetsError: no net of this kind has this depth, and the message names the nearest ones; or no such block.
     """
     table = IMAGENET_DEPTHS.get(block, {})
     if stem == "cifar":
         layers = 9 if table is THREE_LAYERS else 6  # three stages of n blocks of three or two layers, and two more
+        if not table:
+            from sg_resnets.models.blocks import BLOCKS
+
+            layers = 9 if BLOCKS[block].expansion > 1 else 6
         if depth <= 2 or (depth - 2) % layers:
             below = max((depth - 2) // layers, 1) * layers + 2
             raise SgResnetsError(

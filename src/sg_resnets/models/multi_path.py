@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sg_resnets.models.blocks import OrderedBlock, OrderedBottleneck, ResidualBlock, inner_width, register_block
+from sg_resnets.models.blocks import OrderedBlock, OrderedBottleneck, ResidualBlock, register_block
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.layers import activation, conv, norm, squeezed
 
@@ -71,7 +71,7 @@ class SelectiveKernelBottleneck(OrderedBottleneck):
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__(in_channels, channels, stride, config)
-        width, minimum = inner_width(channels, config), 8 if config.groups == 1 else 32
+        width, minimum = config.inner_width(channels), 8 if config.groups == 1 else 32
         self.conv2 = SelectiveKernel(config, width, width, 1 if config.pools else stride, config.groups, 16, minimum)
         self.bn2 = nn.Identity()
 
@@ -111,8 +111,7 @@ class ResNeStBlock(OrderedBottleneck):
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__(in_channels, channels, stride, config)
-        width = inner_width(channels, config)
-        self.conv2 = SplitAttention(config, width, 1 if config.pools else stride)
+        self.conv2 = SplitAttention(config, config.inner_width(channels), 1 if config.pools else stride)
         self.bn2 = nn.Identity()
 
 
@@ -128,7 +127,7 @@ class Res2NetBlock(ResidualBlock):
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNetConfig) -> None:
         super().__init__()
-        self.width, self.splits = inner_width(channels, config), config.splits
+        self.width, self.splits = config.inner_width(channels), config.splits
         self.conv1 = conv(config, in_channels, self.width * self.splits, 1)
         self.bn1 = norm(config, self.width * self.splits)
         convolved = range(max(self.splits - 1, 1))

@@ -9,13 +9,19 @@ from sg_resnets.utils.errors import SgResnetsError, choices
 class Registry(dict[str, Any]):
     """Parts of one kind by name; a wrong name is answered with the valid ones."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, base: type = object) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.base = kind, base
 
     def register(self, name: str) -> Callable[[Any], Any]:
         """A decorator that adds a part under `name`; a name that is taken by another part is refused. The same part
-        defined once more, as a notebook's cell does, takes its own place."""
+        defined once more, as a notebook's cell does, takes its own place.
+
+        Raises:
+            SgResnetsError: no name is given; or by the decorator, the name is taken, or the part is of another kind.
+        """
+        if not isinstance(name, str):
+            raise SgResnetsError(f'a {self.kind} needs a name: write @register_{self.kind}("name")')
 
         def add(part: Any) -> Any:
             taken = self.get(name, part)
@@ -23,6 +29,8 @@ class Registry(dict[str, Any]):
                 raise SgResnetsError(
                     f"the {self.kind} '{name}' exists already ({self[name].__module__}): choose another name"
                 )
+            if self.base is not object and not (isinstance(part, type) and issubclass(part, self.base)):
+                raise SgResnetsError(f"the {self.kind} '{name}' must be a subclass of {self.base.__name__}")
             self[name] = part
             return part
 

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torchvision.ops import StochasticDepth
 
 from sg_resnets.models import multi_path  # noqa: F401  (its blocks register themselves)
-from sg_resnets.models.blocks import ResidualBlock, block_class, named_blocks
+from sg_resnets.models.blocks import ResidualBlock, all_of_the_branch_read, block_class, named_blocks
 from sg_resnets.models.config import ORDERS, ResNetConfig
 from sg_resnets.models.layers import ScalarBias, activation, norm
 from sg_resnets.models.shortcuts import ZeroPad
@@ -54,7 +54,8 @@ class ResNet(nn.Module):
         self.arch_params_key = "arch_params"  # of the recipe, for messages; a distillation has two networks
         self.head_is_new = False  # whether the classifier has been replaced, and knows nothing yet
         stem = STEMS[config.stem](config)
-        stages = self._make_stages(pooled=stem[-1][0] != "conv1")
+        with all_of_the_branch_read(config) as of_branch:
+            stages = self._make_stages(of_branch, pooled=stem[-1][0] != "conv1")
         self._features = config.widths[-1] * block_class(config).expansion
         end = {"bn": norm(config, self._features), "relu": activation(config)}
         body = [
@@ -74,7 +75,7 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(self._features, config.num_classes)
         self._initialise()
 
-    def _make_stages(self, pooled: bool) -> list[nn.Sequential]:
+    def _make_stages(self, of_branch: ResNetConfig, pooled: bool) -> list[nn.Sequential]:
         config = self.config
         make_block = block_class(config)
         count = sum(config.depths)
@@ -86,7 +87,7 @@ class ResNet(nn.Module):
                 index += 1
                 stride = 2 if stages and j == 0 else 1
                 out_channels = channels * make_block.expansion
-                block = make_block(in_channels, channels, stride, config)
+                block = make_block(in_channels, channels, stride, of_branch)
                 # He et al. 2016, appendix: a first unit that follows a stand-alone convolution, and in the authors'
                 # code a unit that changes the shape, activates before it splits.
                 shared = stride > 1 or in_channels != out_channels or (index == 1 and not pooled)
