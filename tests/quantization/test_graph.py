@@ -5,7 +5,9 @@ from collections import Counter
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
+from sg_resnets.models.scaling import Scale
 from sg_resnets.quantization import graph
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.params import QuantizationParams
@@ -75,3 +77,93 @@ def test_quantisers_are_made_on_the_networks_device():
     network = ResNet(ZOO["resnet20_cifar"].config).to("meta")
     quantised = graph.insert_quantizers(network, QuantizationParams())
     assert {tensor.device.type for tensor in [*quantised.parameters(), *quantised.buffers()]} == {"meta"}
+
+
+class Small(torch.nn.Module):
+    """A convolution with batch-norm, what is put between, and another convolution."""
+
+    def __init__(self, between=torch.relu, norm=torch.nn.BatchNorm2d):
+        super().__init__()
+        self.conv, self.bn, self.between = torch.nn.Conv2d(1, 4, 3, padding=1), norm(4), between
+        self.next, self.fc = torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.Linear(4, 10)
+        if getattr(self.bn, "running_var", None) is not None:
+            self.bn.running_var.uniform_(0.5, 2)
+
+    def forward(self, x):
+        return self.fc(self.next(self.between(self.bn(self.conv(x)))).mean((2, 3)))
+
+
+IMAGES = torch.linspace(-2, 2, 8 * 64).view(8, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "between, zero_point",
+    [
+        (lambda y: torch.relu(y) + 0.5, 0),
+        (lambda y: 0.5 + torch.relu(y), 0),
+        (lambda y: torch.relu(y) + -0.5, 128),
+        (lambda y: torch.add(torch.relu(y), torch.relu(-y), alpha=-1), 128),
+        (lambda y: torch.relu(y).add(torch.relu(-y), alpha=-1), 128),
+        (lambda y: torch.add(input=torch.relu(y), other=y), 128),
+        (lambda y: torch.add(torch.relu(y), other=torch.relu(-y)), 0),
+        (lambda y: torch.nn.functional.pad(torch.relu(y), (1, 1, 1, 1), value=-5.0), 128),
+        (lambda y: torch.nn.functional.pad(torch.relu(y), (1, 1, 1, 1), "constant", -5.0), 128),
+        (lambda y: torch.nn.functional.pad(torch.relu(y), (1, 1, 1, 1)), 0),
+        (lambda y: torch.cat(torch.relu(y).chunk(2, 1)[::-1], 1), 0),
+        (lambda y: torch.cat(tensors=[torch.relu(y)[:, :2], y[:, 2:]], dim=1), 128),
+        (lambda y: torch.mean(input=torch.relu(y), dim=1, keepdim=True).expand(-1, 4, -1, -1), 128),  # not known
+    ],
+)
+def test_a_range_is_without_negatives_only_where_that_is_known(between, zero_point):
+    network = Small(between).eval()
+    quantised = graph.insert_quantizers(network, params := QuantizationParams(calibrator_i="max"))
+    calibrate(quantised, [IMAGES], params)
+    (node,) = [node for node in quantised.graph.nodes if node.target == "next"]
+    assert quantised.get_submodule(node.args[0].target).zero_point == zero_point
+    torch.testing.assert_close(quantised(IMAGES), network(IMAGES), rtol=0.05, atol=0.1)
+
+
+def hooked(path):
+    network = Small()
+    network.get_submodule(path).register_forward_hook(lambda module, inputs, output: 2 * output)
+    return network
+
+
+def tied():
+    network = Small(norm=lambda channels: Scale(torch.full((channels, 1, 1), 0.5)))
+    network.conv = torch.nn.Conv2d(4, 4, 3, padding=1)
+    network.conv.weight = network.next.weight
+    return network
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: hooked("conv"),
+        lambda: hooked("bn"),
+        lambda: Small(norm=lambda channels: torch.nn.BatchNorm2d(channels, affine=False)),
+        lambda: Small(norm=lambda channels: torch.nn.BatchNorm2d(channels, track_running_stats=False)),
+        tied,
+    ],
+)
+def test_folding_leaves_what_it_cannot_merge(make):
+    network = make().eval()
+    images = IMAGES.expand(-1, network.conv.in_channels, -1, -1)
+    torch.testing.assert_close(graph.fold(network)(images), network(images))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize(
+    "compute", [lambda conv: prune.l1_unstructured(conv, "weight", 0.5), torch.nn.utils.weight_norm]
+)
+def test_weights_that_are_computed_are_refused_in_a_line(compute):
+    network = Small()
+    compute(network.conv)
+    with pytest.raises(SgResnetsError, match=r"^conv.weight is computed before each run, by pruning or weight norm"):
+        graph.fold(network)
+
+
+def test_fine_tuning_runs_without_dropout_of_any_kind():
+    network = graph.insert_quantizers(Small(torch.nn.Dropout2d(0.5)).eval(), params := QuantizationParams())
+    calibrate(network, [IMAGES], params)
+    assert torch.equal(network.train()(IMAGES), network(IMAGES))

@@ -27,14 +27,16 @@ from sg_resnets.quantization.fake_quantize import (
     quantizers,
 )
 from sg_resnets.quantization.params import QuantizationParams
-from sg_resnets.utils.errors import SgResnetsError, choices
+from sg_resnets.utils.errors import SgResnetsError, choices, one_line
 
-_GONE = (nn.Identity, nn.Dropout, StochasticDepth)  # fine-tuning runs without them
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_GONE = (nn.Identity, *_DROPOUTS, StochasticDepth)  # fine-tuning runs without them
+_OPERANDS = ("input", "tensor", "tensors", "other")  # names of the tensors that a function takes, in order
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _LEAVES = (Scale, StochasticDepth)
 # Ops whose output has the input's values, some of them left out or joined by zeros: it has the input's range.
 _SAME_RANGE_MODULES = (nn.MaxPool2d, nn.Flatten)
-_SAME_RANGE_FUNCTIONS = (operator.getitem, nn.functional.pad, torch.flatten, torch.split, torch.chunk)
+_SAME_RANGE_FUNCTIONS = (operator.getitem, torch.flatten, torch.split, torch.chunk)  # and pad, with zeros
 _SAME_RANGE_METHODS = (
     "flatten",
     "unflatten",
@@ -105,15 +107,25 @@ def insert_quantizers(
 
 def fold(network: nn.Module, kind: type[QuantizedNetwork] = QuantizedNetwork) -> QuantizedNetwork:
     """A copy of `network` in eval mode whose batch-norms and branch scales are part of the convolutions before them;
-    what does nothing in eval mode is gone. The outputs are the same but for rounding."""
-    network = copy.deepcopy(network).eval()
-    _merge_fixup(network)
+    what does nothing in eval mode is gone. The outputs are the same but for rounding.
+
+    Raises:
+        SgResnetsError: a network that cannot be copied or traced.
+    """
+    for path, layer in network.named_modules():
+        if type(layer) in QUANTIZED and "weight" not in layer._parameters:
+            raise SgResnetsError(
+                f"{path}.weight is computed before each run, by pruning or weight norm: make it permanent first, with "
+                "torch.nn.utils.prune.remove or torch.nn.utils.remove_weight_norm"
+            )
     try:
+        network = copy.deepcopy(network).eval()
+        _merge_fixup(network)
         graph = _Tracer().trace(network)
     except Exception as error:  # whatever a user's block does that cannot be traced
         raise SgResnetsError(
-            f"{type(network).__name__} cannot be quantised: its forward decides by the values of tensors, or is no "
-            f"plain PyTorch ({' '.join(str(error).split())[:200]})"
+            f"{type(network).__name__} cannot be quantised: its forward decides by the values of tensors, it cannot be "
+            f"copied, or it is no plain PyTorch ({one_line(error)[:200]})"
         ) from error
     traced = kind(network, graph, type(network).__name__)
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
@@ -121,16 +133,18 @@ def fold(network: nn.Module, kind: type[QuantizedNetwork] = QuantizedNetwork) ->
         module = _module(traced, node)
         if module is not None and not node.args:
             node.args, node.kwargs = tuple(node.kwargs.values()), {}
+        if _is_hooked(module):
+            continue
         if isinstance(module, _GONE):
             _replace(graph, node, node.args[0])
             continue
         before = node.args[0] if module is not None and isinstance(node.args[0], fx.Node) else None
         if before is None or len(before.users) > 1 or calls[before.target] > 1:
             continue
-        if type(_module(traced, before)) is not nn.Conv2d:
-            continue
         convolution: Any = _module(traced, before)
-        if isinstance(module, nn.BatchNorm2d):
+        if type(convolution) is not nn.Conv2d or _is_hooked(convolution):
+            continue
+        if type(module) is nn.BatchNorm2d and module.running_mean is not None:
             traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, module))
             _replace(graph, node, before)
         elif isinstance(module, Scale):
@@ -142,11 +156,17 @@ def fold(network: nn.Module, kind: type[QuantizedNetwork] = QuantizedNetwork) ->
     return traced
 
 
-@torch.no_grad()
+def _is_hooked(module: nn.Module | None) -> bool:
+    """Whether something of the user's runs with the module, and would be lost with it."""
+    return module is not None and bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def _multiply(convolution: nn.Conv2d, factor: Tensor) -> None:
-    convolution.weight.mul_(factor.view(-1, 1, 1, 1))
-    if convolution.bias is not None:
-        convolution.bias.mul_(factor)
+    """With parameters of its own: another layer may share those that it had."""
+    for name, by in (("weight", factor.view(-1, 1, 1, 1)), ("bias", factor)):
+        old = getattr(convolution, name)
+        if old is not None:
+            setattr(convolution, name, nn.Parameter(old.detach() * by, old.requires_grad))
 
 
 def _merge_fixup(network: nn.Module) -> None:
@@ -169,6 +189,11 @@ def _merge_fixup(network: nn.Module) -> None:
             plain.weight = nn.Parameter(layer.weight.detach() * factor)
             plain.bias = nn.Parameter(layer.bias_out.detach().expand(layer.out_channels).clone())
             network.set_submodule(path, nn.Sequential(shift, plain))
+
+
+def _operands(node: fx.Node) -> list[Any]:
+    """What a node takes: by position, then the tensors that it takes by name."""
+    return [*node.args, *(node.kwargs[name] for name in _OPERANDS if name in node.kwargs)]
 
 
 def _module(network: nn.Module, node: Any) -> nn.Module | None:
@@ -221,8 +246,8 @@ class _Insertion:
 
     def _is_addition(self, node: fx.Node) -> bool:
         """Of two tensors that the network computes."""
-        adds = node.op == "call_function" and node.target in _ADDITIONS
-        computed = all(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in node.args[:2])
+        adds = node.op == "call_function" and node.target in _ADDITIONS and "alpha" not in node.kwargs
+        computed = all(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in _operands(node)[:2])
         return adds and computed and not self._is_skipped(self._path(node))
 
     def _is_skipped(self, path: str) -> bool:
@@ -233,11 +258,11 @@ class _Insertion:
     def _sides(self, node: fx.Node) -> list[fx.Node]:
         """What is quantised of an addition: both sides, or where the runtime adds inside of a convolution's kernel, all
         but the first that is a convolution's own output."""
-        sides = list(dict.fromkeys(node.args[:2]))
+        sides = list(dict.fromkeys(_operands(node)[:2]))
         if self.params.runtime.fused_addition:
             direct = next((side for side in sides if self._is_integer_output(side)), None)
             sides = [side for side in sides if side is not direct]
-        return sides  # type: ignore[return-value]
+        return sides
 
     def _is_integer_output(self, node: Any) -> bool:
         return type(_module(self.network, node)) in QUANTIZED.values() and len(node.users) == 1
@@ -251,6 +276,8 @@ class _Insertion:
         return any(user.op != "output" for user in node.users)
 
     def _same_range(self, node: fx.Node) -> bool:
+        if node.op == "call_function" and node.target is nn.functional.pad:
+            return not (node.kwargs.get("value") or any(node.args[3:]))
         return (
             isinstance(_module(self.network, node), _SAME_RANGE_MODULES)
             or (node.op == "call_function" and node.target in _SAME_RANGE_FUNCTIONS)
@@ -259,20 +286,25 @@ class _Insertion:
 
     def _root(self, node: Any) -> fx.Node:
         """The tensor that a node has its range from."""
-        while self._same_range(node) and isinstance(node.args[0], fx.Node):
-            node = node.args[0]
+        while self._same_range(node) and isinstance(_operands(node)[0], fx.Node):
+            node = _operands(node)[0]
         return node
 
-    def _can_be_negative(self, root: fx.Node) -> bool:
+    def _can_be_negative(self, value: Any) -> bool:
+        """Whether a tensor, a number or any of several can be; yes where it is not known."""
+        if isinstance(value, list | tuple):
+            return any(self._can_be_negative(part) for part in value)
+        if not isinstance(value, fx.Node):
+            return not (isinstance(value, int | float) and value >= 0)
+        root = self._root(value)
         if root.op == "call_module":
             if isinstance(_module(self.network, root), (*_AVERAGES, Quantizer)):
-                return self._can_be_negative(self._root(root.args[0]))
+                return self._can_be_negative(root.args[0])
             return not isinstance(_module(self.network, root), _NEVER_NEGATIVE)
         name = getattr(root.target, "__name__", root.target)
-        if root.op not in ("call_function", "call_method") or name not in _KEEP_THE_SIGN:
+        if root.op not in ("call_function", "call_method") or name not in _KEEP_THE_SIGN or "alpha" in root.kwargs:
             return name not in ("relu", "sigmoid", "softmax")
-        parts = root.args[0] if name in ("cat", "stack") else root.args[: 2 if "add" in str(name) else 1]
-        return any(self._can_be_negative(self._root(part)) for part in parts)  # type: ignore[union-attr]
+        return self._can_be_negative(_operands(root)[: 2 if "add" in str(name) else 1])
 
     def _quantized(self, tensor: fx.Node) -> fx.Node:
         """The node that quantises `tensor`, right after it; tensors of one root share their quantiser."""
@@ -311,7 +343,7 @@ class _Insertion:
                     yield f"{node.target}: {type(module).__name__}"
             elif node.op in ("call_function", "call_method"):
                 name = node.target if isinstance(node.target, str) else node.target.__name__
-                quantised = all(isinstance(arg, fx.Node) and arg in self.placed.values() for arg in node.args[:2])
+                quantised = all(isinstance(arg, fx.Node) and arg in self.placed.values() for arg in _operands(node)[:2])
                 if not (node.target in _ADDITIONS and (quantised or self.params.runtime.fused_addition)):
                     yield f"{self._path(node) or node.name}: {name}"
 
