@@ -1,14 +1,19 @@
 """Calibrators against their definitions, and tensors that they cannot be given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from sg_resnets.export.int8_report import sensitivity
+from sg_resnets.models import ResNet
 from sg_resnets.quantization import calibrators, graph
 from sg_resnets.quantization.calibrate import calibrate
+from sg_resnets.quantization.fake_quantize import quantizers
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.utils.errors import SgResnetsError
-from support import network_of
+from support import SMALL, network_of
 
 
 def test_percentile_is_that_of_all_batches_and_memory_does_not_grow():
@@ -69,6 +74,53 @@ def test_no_calibration_data_is_one_line(trained):
     params = QuantizationParams()
     with pytest.raises(SgResnetsError, match="no calibration data: the loader gave no batch"):
         calibrate(graph.insert_quantizers(trained, params), [], params)
+
+
+def uncalibrated():
+    return graph.insert_quantizers(ResNet(replace(SMALL, in_channels=1)).eval(), QuantizationParams())
+
+
+IMAGES = torch.linspace(-1, 1, 8 * 64).view(8, 1, 8, 8)
+
+
+def test_without_ranges_a_network_computes_in_float_and_is_not_written(write):
+    network = uncalibrated()
+    floating = network(IMAGES)
+    graph.enable_quantizers(network, lambda name, quantizer: False)
+    assert torch.equal(network(IMAGES), floating) and floating.isfinite().all()
+    with pytest.raises(SgResnetsError, match="_quantizer has no finite range: calibrate the network before"):
+        write(network)
+
+
+@pytest.mark.parametrize("data", [[], [IMAGES, IMAGES / 0]], ids=["none", "infinity"])
+def test_after_a_calibration_that_failed_the_ranges_are_those_of_before(data):
+    network, params = uncalibrated(), QuantizationParams()
+    calibrate(network, [IMAGES], params)
+    before = network(IMAGES)
+    with pytest.raises(SgResnetsError):
+        calibrate(network, data, params)
+    assert torch.equal(network(IMAGES), before)
+    assert all(each.enabled and each.calibrator is None for each in quantizers(network).values())
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_what_is_not_float32_is_one_line(kind, write):
+    network, words = uncalibrated().to(kind), f"is {str(kind)[6:]}, not float32: call network.float"
+    with pytest.raises(SgResnetsError, match=words):
+        calibrate(network, [IMAGES.to(kind)], QuantizationParams())
+    with pytest.raises(SgResnetsError, match=words):
+        write(ResNet(SMALL).to(kind))
+
+
+def test_sensitivity_leaves_modes_and_quantisers_as_they_were():
+    network = uncalibrated()
+    calibrate(network, [IMAGES], QuantizationParams())
+    network.train()
+    network.fc.eval()
+    with pytest.raises(RuntimeError):
+        sensitivity(network, IMAGES[:, :, 0])
+    assert len(sensitivity(network, IMAGES)) == 10 and network.training and not network.fc.training
+    assert all(quantizer.enabled for quantizer in quantizers(network).values())
 
 
 def test_a_tensor_of_zeros_stays_zero():

@@ -16,6 +16,7 @@ from sg_resnets.export.onnx import FileInfo
 from sg_resnets.quantization.fake_quantize import QuantConv2d, QuantLinear
 from sg_resnets.quantization.graph import QuantizedNetwork, enable_quantizers
 from sg_resnets.utils.files import write_bytes
+from sg_resnets.utils.hooks import evaluating
 from sg_resnets.utils.plots import save_figure
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ def sensitivity(network: QuantizedNetwork, images: Tensor) -> list[Sensitivity]:
         for node in network.graph.nodes
         if node.op == "call_module" and isinstance(network.get_submodule(node.target), QuantConv2d | QuantLinear)
     }
-    was_training = network.training
-    network.eval()
-    enable_quantizers(network, lambda name, quantizer: False)
-    reference = network(images)
     measured = []
-    for layer, before in inputs.items():
-        mine = (f"{layer}.weight_quantizer", before)
-        enable_quantizers(network, lambda name, quantizer, mine=mine: name in mine)  # type: ignore[misc]
-        logits = network(images)
-        power, noise = reference.square().mean().item(), (logits - reference).square().mean().item()
-        changed = (logits.argmax(1) != reference.argmax(1)).float().mean().item()
-        measured.append(Sensitivity(layer, changed, 10 * math.log10(max(noise, 1e-30) / max(power, 1e-30))))
-    enable_quantizers(network, lambda name, quantizer: True)
-    network.train(was_training)
+    try:
+        with evaluating(network):
+            enable_quantizers(network, lambda name, quantizer: False)
+            reference = network(images)
+            for layer, before in inputs.items():
+                mine = (f"{layer}.weight_quantizer", before)
+                enable_quantizers(network, lambda name, quantizer, mine=mine: name in mine)  # type: ignore[misc]
+                logits = network(images)
+                power, noise = reference.square().mean().item(), (logits - reference).square().mean().item()
+                changed = (logits.argmax(1) != reference.argmax(1)).float().mean().item()
+                measured.append(Sensitivity(layer, changed, 10 * math.log10(max(noise, 1e-30) / max(power, 1e-30))))
+    finally:
+        enable_quantizers(network, lambda name, quantizer: True)
     return sorted(measured, key=lambda one: -one.noise)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sg_resnets.data.preprocessing import steps_of
-from sg_resnets.quantization.fake_quantize import QuantConv2d, Quantizer, QuantLinear, quantizers
+from sg_resnets.quantization.fake_quantize import QuantConv2d, Quantizer, QuantLinear, check_float32, quantizers
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.files import check_parent, write_bytes
 
@@ -110,11 +110,15 @@ def write(
         integer_bias: of a network with quantisers, whether biases become int32.
 
     Raises:
-        SgResnetsError: the file cannot be written.
+        SgResnetsError: the file cannot be written, weights are not float32, or a quantiser has no range.
     """
     import onnx
 
     check_parent(path)
+    check_float32(network)
+    for name, quantizer in quantizers(network).items():
+        if not quantizer.amax.isfinite().all():
+            raise SgResnetsError(f"{name} has no finite range: calibrate the network before it is written")
     plain = copy.deepcopy(network).cpu().eval()
     scales = _freeze(plain)
     wrapped = _FromPixels(plain, info.mean, info.std) if info.uint8_input else _Plain(plain)

@@ -108,3 +108,6 @@ class HistogramCalibrator:
             if divergence < smallest:
                 best, smallest = size, divergence
         return float(best)
+
+
+Calibrator = MaxCalibrator | HistogramCalibrator

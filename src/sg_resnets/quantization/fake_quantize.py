@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sg_resnets.quantization.calibrators import HistogramCalibrator, MaxCalibrator
+from sg_resnets.quantization.calibrators import Calibrator
 from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.utils.errors import SgResnetsError
 
 SMALLEST = 1e-8  # of a range: a tensor that was always 0 stays 0
 
@@ -40,7 +41,8 @@ class Quantizer(nn.Module):
             self.register_buffer("amax", start)
         self.register_buffer("zero_points", torch.zeros_like(start, dtype=torch.int32) + zero_point, persistent=False)
         self.enabled = True
-        self.calibrator: MaxCalibrator | HistogramCalibrator | None = None
+        self._has_range = False  # once seen, so that a GPU is asked once
+        self.calibrator: Calibrator | None = None
 
     @property
     def levels(self) -> int:
@@ -51,10 +53,15 @@ class Quantizer(nn.Module):
         """What one step is, float32."""
         return self.amax.clamp(min=SMALLEST) / self.levels
 
+    def has_range(self) -> bool:
+        """Whether it has been calibrated, or loaded."""
+        self._has_range = self._has_range or not self.amax.isnan().any().item()
+        return self._has_range
+
     def forward(self, x: Tensor) -> Tensor:
         if self.calibrator is not None:
             self.calibrator.collect(x)
-        if not self.enabled:
+        if not (self.enabled and self.has_range()):
             return x
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
@@ -113,6 +120,18 @@ def activation_quantizer(negative: bool, params: QuantizationParams) -> Quantize
     if not params.runtime.unsigned:
         return Quantizer(-128, 127, 0, learn=params.learn_amax)
     return Quantizer(0, 255, 128 if negative else 0, learn=params.learn_amax)
+
+
+def check_float32(network: nn.Module) -> None:
+    """Refuse weights of another type: what is rounded is float32.
+
+    Raises:
+        SgResnetsError: there are some.
+    """
+    for name, tensor in network.named_parameters():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise SgResnetsError(f"{name} is {kind}, not float32: call network.float() first")
 
 
 def quantizers(network: nn.Module) -> dict[str, Quantizer]:
