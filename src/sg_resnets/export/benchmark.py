@@ -61,12 +61,17 @@ def session(path: Path, threads: int = 1) -> Any:
         raise SgResnetsError(f"ONNX Runtime cannot run {path}: {' '.join(str(error).split())[:200]}") from None
 
 
-def predictor(path: Path, info: FileInfo) -> Predict:
-    """Runs a file on normalised images, whatever it takes."""
-    run = session(path)
+def predictor(path: Path, info: FileInfo, data: FileInfo | None = None) -> Predict:
+    """Runs a file on images that are normalised as `data` says, without it as the file's own, whatever it takes."""
+    run, data = session(path), data or info
 
     def predict(images: np.ndarray) -> np.ndarray:
-        return _run(run, path, to_pixels(images, info) if info.uint8_input else images)
+        if info.uint8_input:
+            return _run(run, path, to_pixels(images, data))
+        if info.mean and data.mean and (info.mean, info.std) != (data.mean, data.std):
+            (mean, std), (own_mean, own_std) = _by_channel(data), _by_channel(info)
+            images = (images * std + mean - own_mean) / own_std
+        return _run(run, path, images)
 
     return predict
 
@@ -85,8 +90,12 @@ def _run(run: Any, path: Path, images: np.ndarray) -> np.ndarray:
 
 def to_pixels(images: np.ndarray, info: FileInfo) -> np.ndarray:
     """Normalised images as the pixels 0..255 that they were."""
-    mean, std = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (info.mean, info.std))
+    mean, std = _by_channel(info)
     return np.rint((images * std + mean) * 255).clip(0, 255).astype(np.uint8)
+
+
+def _by_channel(info: FileInfo) -> list[np.ndarray]:
+    return [np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (info.mean, info.std)]
 
 
 def predictions(loader: Iterable[Any], networks: Mapping[str, Predict]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -133,11 +142,25 @@ def _seconds(work: Callable[[], Any], count: int) -> float:
 
 
 def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> list[Measured]:
-    """Measure files; `loader` gives normalised images and labels, None leaves out the accuracy."""
+    """Measure files; `loader` gives normalised images and labels, None leaves out the accuracy. Each file sees the
+    images as it wants them; those of a loader that does not say how they are normalised are as the first one's.
+
+    Raises:
+        SgResnetsError: accuracies of files whose images have another size, or whose classes are others.
+    """
     infos = [read_info(path) for path in paths]
     accuracies: list[float | None] = [None] * len(paths)
     if loader is not None:
-        networks = {str(i): predictor(path, info) for i, (path, info) in enumerate(zip(paths, infos, strict=True))}
+        describe = getattr(getattr(loader, "dataset", None), "get_dataset_preprocessing_params", None)
+        described = FileInfo.of(describe()) if describe else infos[0]
+        data = described if described.mean else infos[0]
+        for path, info in zip(paths, infos, strict=True):
+            if info.classes and data.classes and list(info.classes) != list(data.classes):
+                raise SgResnetsError(
+                    f"{path} has {len(info.classes)} classes ({info.classes[0]}, ...) that are not the test data's "
+                    f"{len(data.classes)} ({data.classes[0]}, ...): leave it out, or give --no-accuracy"
+                )
+        networks = {str(i): predictor(*pair, data) for i, pair in enumerate(zip(paths, infos, strict=True))}
         labels, named = predictions(loader, networks)
         accuracies = [float((named[str(i)] == labels).mean()) for i in range(len(paths))]
     times = latencies(paths)
