@@ -130,8 +130,8 @@ def test_blocks_that_keep_the_shape_are_swapped_whatever_their_shortcut(shortcut
 @pytest.mark.parametrize(
     "measure, words",
     [
-        (lambda: accuracy(small(), IMAGES, LABELS[:, None]), r"labels of shape \(4, 1\): must be \(4,\)"),
-        (lambda: accuracy(small(), IMAGES[:0], LABELS[:0]), r"labels of shape \(0,\)"),
+        (lambda: accuracy(small(), IMAGES, LABELS[:, None]), r"labels of shape \(4, 1\) for 4 images: give one"),
+        (lambda: accuracy(small(), IMAGES[:0], LABELS[:0]), r"labels of shape \(0,\) for 0 images"),
         (lambda: soft_targets(small(), IMAGES, 0.0), "temperature=0.0: must be a number > 0"),
         (lambda: nonconvex_share(torch.full((5, 5), 20.0)), "no inner point of the surface has a loss below 10.0"),
         (lambda: nonconvex_share(torch.full((5, 5), float("nan"))), "no inner point"),

@@ -32,7 +32,10 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch: int = 50
         SgResnetsError: there are no images, or not one label for each.
     """
     if not len(images) or labels.shape != images.shape[:1]:
-        raise SgResnetsError(f"labels of shape {tuple(labels.shape)}: must be ({len(images)},), one for each image")
+        raise SgResnetsError(
+            f"labels of shape {tuple(labels.shape)} for {len(images)} images: give one label for each, and an image at "
+            "least"
+        )
     pairs = zip(images.split(batch), labels.split(batch), strict=True)
     with evaluating(network):
         return sum((network(x).argmax(1) == y).sum().item() for x, y in pairs) / len(labels)

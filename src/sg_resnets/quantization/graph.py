@@ -116,7 +116,7 @@ def fold(network: nn.Module, kind: type[QuantizedNetwork] = QuantizedNetwork) ->
         if type(layer) in QUANTIZED and "weight" not in layer._parameters:
             raise SgResnetsError(
                 f"{path}.weight is computed before each run, by pruning or weight norm: make it permanent first, with "
-                "torch.nn.utils.prune.remove or torch.nn.utils.remove_weight_norm"
+                "torch.nn.utils.prune.remove, remove_weight_norm or remove_spectral_norm"
             )
     try:
         network = copy.deepcopy(network).eval()
