@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sg_resnets.models.attention import ATTENTIONS
 from sg_resnets.models.config import ORDERS, ResNetConfig
 from sg_resnets.models.layers import activation, conv, halve, norm
-from sg_resnets.models.registry import Registry
+from sg_resnets.models.registry import BLOCKS
 from sg_resnets.models.scaling import SCALINGS
 from sg_resnets.models.shortcuts import ADDITIONS, SHORTCUTS
 from sg_resnets.utils.errors import SgResnetsError
@@ -105,7 +105,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(layers[-1].weight)
 
 
-BLOCKS = Registry("block", ResidualBlock)
+BLOCKS.base = ResidualBlock
 register_block = BLOCKS.register
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+from sg_resnets.models.registry import BLOCKS
 from sg_resnets.utils.checks import BELOW_ONE, BOOLEAN, FINITE, integer
 from sg_resnets.utils.errors import SgResnetsError, choices
 
@@ -287,8 +288,6 @@ def blocks_for_depth(depth: int, stem: str, block: str) -> tuple[int, ...]:
     if stem == "cifar":
         layers = 9 if table is THREE_LAYERS else 6  # three stages of n blocks of three or two layers, and two more
         if not table:
-            from sg_resnets.models.blocks import BLOCKS
-
             layers = 9 if BLOCKS[block].expansion > 1 else 6
         if depth <= 2 or (depth - 2) % layers:
             below = max((depth - 2) // layers, 1) * layers + 2

@@ -38,3 +38,6 @@ class Registry(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise SgResnetsError(f"unknown {self.kind} '{name}': {choices(str(name), list(self))}")
+
+
+BLOCKS = Registry("block")
