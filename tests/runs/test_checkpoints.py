@@ -125,6 +125,12 @@ def test_numpys_numbers_and_arrays_are_data(tmp_path):
     assert read["acc"] == 0.5 and read["processing_params"]["size"] == 28
 
 
+def test_what_we_write_is_read_by_torch_load_whatever_numbers_it_holds(tmp_path):
+    figures = {"acc": np.float64(0.5), "sizes": [np.int64(3), (np.float32(1.5), "cat")], "flag": np.bool_(True)}
+    checkpoints.write({"net": network().state_dict(), "metrics": figures}, tmp_path / "a.pth")
+    assert torch.load(tmp_path / "a.pth")["metrics"] == {"acc": 0.5, "sizes": [3, (1.5, "cat")], "flag": True}
+
+
 @pytest.mark.parametrize("change", [{}, {"shortcut": "none", "activation": "gelu"}, {"addition": "scaled"}])
 def test_weights_of_another_network_with_the_same_names_are_refused(change):
     recipe = {"architecture": "resnet20_cifar", "arch_params": {**ARCH, "shortcut": "none", "num_classes": 10}}

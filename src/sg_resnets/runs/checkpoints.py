@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,8 +32,6 @@ _IN_SAFETENSORS = ("recipe", "processing_params", "acc", "epoch", "metrics")
 
 def numpy_globals() -> list[Any]:
     """Return what numpy's arrays and scalars are unpickled with: data, which SuperGradients writes into checkpoints."""
-    import numpy as np
-
     reconstruct, scalar = np.ones(1).__reduce__()[0], np.float64(0).__reduce__()[0]  # renamed in numpy 2
     kinds = {type(np.dtype(kind)) for kind in "?bhilqBHILQefdFDU"}
     return [np.ndarray, np.dtype, reconstruct, scalar, *kinds]
@@ -156,16 +155,24 @@ def load(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def write(state: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, whole or not at all. numpy's numbers become Python's, which `torch.load` takes for data.
 
     Raises:
         SgResnetsError: it cannot be written.
     """
     try:
         with whole_file(path) as temporary:
-            torch.save(state, temporary)
+            torch.save(_plain(state), temporary)
     except RuntimeError as error:  # PyTorch's for a full disk
         raise SgResnetsError(f"{path} cannot be written ({str(error).splitlines()[0]}): is the disk full?") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {key: _plain(each) for key, each in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def write_safetensors(state: Mapping[str, Any], path: Path) -> None:
