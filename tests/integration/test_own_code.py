@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -290,11 +291,12 @@ def test_a_recipe_may_hold_enums_and_paths_and_its_checkpoints_are_read_again(co
     cfg = compose("training_hyperparams.average_best_models=True")
     cfg.multi_gpu, cfg.checkpoint_params.strict_load = MultiGPUMode.OFF, StrictLoad.ON
     cfg._set_flag("allow_objects", True)
-    cfg.ckpt_root_dir = tmp_path
+    cfg.ckpt_root_dir, cfg.training_hyperparams.initial_lr = tmp_path, np.float64(0.05)
     host.Trainer.train_from_config(cfg)
     (best,) = tmp_path.glob("*/*/ckpt_best.pth")
     recipe = torch.load(best, weights_only=True)["recipe"]
     assert recipe["multi_gpu"] == "Off" and recipe["checkpoint_params"]["strict_load"] is True
+    assert recipe["training_hyperparams"]["initial_lr"] == 0.05
     arch = {"in_channels": 1, "depth": 8, "widths": [4, 8, 16]}
     models.get("resnet20_cifar", arch_params=arch, num_classes=10, checkpoint_path=str(best))
 

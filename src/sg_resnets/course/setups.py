@@ -125,9 +125,6 @@ def _train(job: Job, folder: str) -> tuple[ResNetConfig, dict[str, Tensor], list
             cfg.experiment_name = f"{'_'.join(words)[:200]}_{uuid4().hex[:8]}"
             cfg.training_hyperparams.silent_mode = True
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            try:
-                network, _ = Trainer.train_from_config(cfg)
-            except SgResnetsError as error:  # whose own type is made on the spot: it cannot leave this process
-                raise SgResnetsError(str(error)) from None
+            network, _ = Trainer.train_from_config(cfg)
     (run,) = Path(folder, cfg.experiment_name).glob("RUN_*")
     return network.config, network.state_dict(), read_curves(run / "curves.csv")

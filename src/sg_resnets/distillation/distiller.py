@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sg_resnets.models import ResNet
 from sg_resnets.utils.checks import integer
 from sg_resnets.utils.errors import SgResnetsError, choices
-from sg_resnets.utils.hooks import outputs_of
+from sg_resnets.utils.hooks import evaluating, outputs_of
 
 
 class DistillationOutput(NamedTuple):
@@ -170,11 +170,8 @@ class Distiller(nn.Module):
         Raises:
             SgResnetsError: the two networks have other numbers of classes, or features of other sizes.
         """
-        training = self.training
-        try:
-            return self.eval()._fit_to(images)
-        finally:
-            self.train(training)
+        with evaluating(self):
+            return self._fit_to(images)
 
     def _fit_to(self, images: Tensor) -> DistillationOutput:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -28,14 +29,16 @@ class CurrentRun:
 
 
 def as_data(value: Any) -> Any:
-    """Return what YAML and a checkpoint can hold of a recipe that Python code has filled: an enum's value, a path's
-    text, of any other object its repr."""
+    """Return what YAML and a checkpoint can hold of a recipe that Python code has filled: an enum's value, numpy's
+    number as Python's, a path's text, of any other object its repr."""
     if isinstance(value, Mapping):
         return {key: as_data(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [as_data(each) for each in value]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, np.generic):
+        return value.item()
     return value if value is None or type(value) in (str, int, float, bool) else str(value)
 
 
