@@ -9,9 +9,11 @@ from sg_resnets.utils.errors import SgResnetsError, choices
 class Registry(dict[str, Any]):
     """Parts of one kind by name; a wrong name is answered with the valid ones."""
 
-    def __init__(self, kind: str, base: type = object) -> None:
+    base: type = object  # of which all parts are subclasses; object asks nothing, for functions
+
+    def __init__(self, kind: str) -> None:
         super().__init__()
-        self.kind, self.base = kind, base
+        self.kind = kind
 
     def register(self, name: str) -> Callable[[Any], Any]:
         """A decorator that adds a part under `name`; a name that is taken by another part is refused. The same part
