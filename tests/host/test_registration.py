@@ -33,6 +33,8 @@ def test_a_name_may_be_written_as_the_host_lets_one_write_names(host):
     from super_gradients.training import models
 
     assert models.get("ResNet20-CIFAR", num_classes=10).config == ZOO["resnet20_cifar"].config
+    taught = models.get("ResNet20-CIFAR", num_classes=10, pretrained_weights="fashion_mnist")
+    assert taught.config.in_channels == 1
 
 
 def test_the_host_finds_it_by_name():

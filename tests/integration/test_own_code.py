@@ -339,6 +339,11 @@ def test_a_key_that_others_refer_to_is_no_misspelling(train):
         train("+learning_rate=0.05")
 
 
+def test_a_checkpoint_knows_its_network_by_the_registered_name(train):
+    _, run = train("architecture=ResNet20-CIFAR")
+    assert torch.load(run / "ckpt_latest.pth")["recipe"]["architecture"] == "resnet20_cifar"
+
+
 def test_a_missing_student_is_named(host, compose):
     cfg = compose(recipe="cityscapes_kd_base", tiny=False)
     with pytest.raises(SgResnetsError, match="student_architecture is missing: add student_architecture=VALUE"):

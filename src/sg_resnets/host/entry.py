@@ -33,6 +33,7 @@ from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.recipe_checks import check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
+from sg_resnets.host.repairs.names import registered_name
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import BEST, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
@@ -58,6 +59,7 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
             name_experiment(recipe)
             apply_shortcuts(recipe)
             import_plugins(plugins_of(recipe))
+            name_networks(recipe)
             check_recipe(recipe)
             make_paths_absolute(recipe)
         with running(recipe) as current:
@@ -174,6 +176,13 @@ def name_experiment(recipe: Any) -> None:
         recipe.experiment_name = typed_name(name)
     if recipe.get("ckpt_root_dir"):
         make_folder(recipe.ckpt_root_dir, "ckpt_root_dir")
+
+
+def name_networks(recipe: Any) -> None:
+    """Write the networks' names as they are registered: checkpoints are told apart by them."""
+    for key in ("architecture", "student_architecture", "teacher_architecture"):
+        if isinstance(OmegaConf.select(recipe, key), str) and not OmegaConf.is_interpolation(recipe, key):
+            recipe[key] = registered_name(recipe[key])
 
 
 def typed_name(name: Any) -> str:

@@ -8,6 +8,7 @@ from super_gradients.training.models import model_factory
 from super_gradients.training.utils.distributed_training_utils import wait_for_the_master
 
 from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.host.repairs.names import registered_name
 from sg_resnets.models import pretrained
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils.errors import SgResnetsError
@@ -24,6 +25,7 @@ def load_weights(
 ) -> Any:
     """Build the network as the weights were trained, load them strictly, then fit head and stem to what is asked
     for."""
+    model_name = registered_name(model_name)
     if model_name not in ZOO or not pretrained_weights:
         return original(model_name, arch_params, num_classes, pretrained_weights, *args, **kwargs)
     with wait_for_the_master(get_local_rank()):  # of several processes one downloads

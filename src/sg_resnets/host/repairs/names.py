@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from super_gradients.common.environment import argparse_utils
 from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
 from super_gradients.training.models import model_factory
-from super_gradients.training.utils import get_param
+from super_gradients.training.utils.utils import fuzzy_str
 
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.models.zoo import refuse_unknown_model
@@ -32,9 +32,16 @@ class UnknownModelError(SgResnetsError, UnknownTypeException):
         self.message = message
 
 
+def registered_name(name: str) -> str:
+    """Return an architecture's own spelling of its name, which SuperGradients takes in any case and with any signs."""
+    known = model_factory.ARCHITECTURES
+    return name if name in known else {fuzzy_str(other): other for other in known}.get(fuzzy_str(name), name)
+
+
 def name_models(original: Callable[..., Any], model_name: Any, *args: Any, **kwargs: Any) -> Any:
     """Answer an unknown architecture with the similar ones."""
-    if isinstance(model_name, str) and get_param(model_factory.ARCHITECTURES, model_name) is None:
+    if isinstance(model_name, str):
+        model_name = registered_name(model_name)
         try:
             refuse_unknown_model(model_name, model_factory.ARCHITECTURES)
         except SgResnetsError as error:
