@@ -62,6 +62,7 @@ def test_a_missing_host_is_one_line(run_python, tmp_path):
         (["depths=[1,2"], "'depths=[1,2' cannot be read: "),
         (["depth=20", "depth=56"], "'depth=56': depth is given twice"),
         (["=56"], "'=56' is no arch_param: write key=value, such as depth=56"),
+        (["depth="], "'depth=' is no arch_param: write key=value, such as depth=56"),
     ],
 )
 def test_arch_params_that_cannot_be_read_are_one_line(command, params, words):

@@ -22,8 +22,8 @@ def parse_dotlist(arguments: Iterable[str], kind: str, example: str) -> "DictCon
     parsed = OmegaConf.create()
     keys: set[str] = set()
     for argument in arguments:
-        key, equals, _ = argument.partition("=")
-        if not key or not equals:
+        key, _, value = argument.partition("=")
+        if not key or not value.strip():
             raise SgResnetsError(f"'{argument}' is no {kind}: write key=value, such as {example}")
         if key in keys:
             raise SgResnetsError(f"'{argument}': {key} is given twice: give it once; several values are a list, [a,b]")
