@@ -1,6 +1,7 @@
 """Repairs that are seen without training; the others are in tests/integration."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,7 @@ def test_unused_parameters_are_searched_where_there_may_be_some(host):
         pass
 
     ours = ResNet(SMALL)
+    assert not may(ResNet(replace(SMALL, drop_path=0.2)), initial_lr=0.1)
     assert not may(ours, initial_lr=0.1) and not may(ours, initial_lr={"fc": 0.1, "default": 0.2})
     assert may(ours, initial_lr={"fc": 0.1, "default": 0}) and may(ours, finetune=True) and may(Own(), initial_lr=0.1)
 

@@ -214,7 +214,8 @@ def may_leave_unused(network: nn.Module, training_params: Any) -> bool:
     ours."""
     rates = get_param(training_params, "initial_lr")
     frozen = (isinstance(rates, Mapping) and 0 in rates.values()) or get_param(training_params, "finetune", False)
-    return frozen or any(not type(m).__module__.startswith(("torch.", "sg_resnets.")) for m in network.modules())
+    ours = ("torch.", "torchvision.ops.", "sg_resnets.")
+    return frozen or any(not type(module).__module__.startswith(ours) for module in network.modules())
 
 
 def wrap_in_ddp(original: Callable[[Trainer], None], self: Trainer) -> None:
