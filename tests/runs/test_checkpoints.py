@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -127,6 +128,7 @@ def test_numpys_numbers_and_arrays_are_data(tmp_path):
 
 def test_what_we_write_is_read_by_torch_load_whatever_numbers_it_holds(tmp_path):
     figures = {"acc": np.float64(0.5), "sizes": [np.int64(3), (np.float32(1.5), "cat")], "flag": np.bool_(True)}
+    figures = defaultdict(float, figures)
     checkpoints.write({"net": network().state_dict(), "metrics": figures}, tmp_path / "a.pth")
     assert torch.load(tmp_path / "a.pth")["metrics"] == {"acc": 0.5, "sizes": [3, (1.5, "cat")], "flag": True}
 

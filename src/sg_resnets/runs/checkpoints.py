@@ -155,7 +155,8 @@ def load(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def write(state: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint, whole or not at all. numpy's numbers become Python's, which `torch.load` takes for data.
+    """Write a checkpoint, whole or not at all. numpy's numbers become Python's, and other
+    kinds of dict and tuple plain ones, which `torch.load` takes for data.
 
     Raises:
         SgResnetsError: it cannot be written.
@@ -170,9 +171,11 @@ def write(state: Mapping[str, Any], path: str | Path) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    if type(value) is dict:
+    if isinstance(value, Mapping) and not hasattr(value, "_metadata"):  # which a network's state has
         return {key: _plain(each) for key, each in value.items()}
-    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+    if isinstance(value, list | tuple):
+        return [*map(_plain, value)] if isinstance(value, list) else tuple(map(_plain, value))
+    return value
 
 
 def write_safetensors(state: Mapping[str, Any], path: Path) -> None:
