@@ -65,15 +65,15 @@ tables: dev
 	$(BIN)/python docs/tables.py
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses=auto
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 # What trains nothing through SuperGradients: minutes fewer.
 test-unit: lint
-	$(BIN)/python -m pytest --numprocesses=auto --ignore=tests/integration
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --ignore=tests/integration
 
 # The lowest versions that pyproject.toml allows, in an environment of their own.
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/python -m pytest --numprocesses=auto --ignore=tests/integration/test_install.py
+	.venv-lowest/bin/python -m pytest --numprocesses=auto --dist=worksteal --ignore=tests/integration/test_install.py
 
 .venv-lowest/installed: requirements-lowest.txt requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
@@ -83,7 +83,7 @@ test-lowest: .venv-lowest/installed
 	touch $@
 
 test-all: lint
-	$(BIN)/python -m pytest --numprocesses=auto -m "slow or not slow"
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "slow or not slow"
 
 # Exact versions for Python 3.11 to 3.13 on every platform. The host comes last, and without its own pins.
 lock: dev
