@@ -21,7 +21,7 @@ WHAT_SEES = {
     "zero_weight_decay": "host/test_repairs.py::test_zero_weight_decay_holds_for_scalars_and_factors_of_a_channel",
     "schedule_of_batches": "integration/test_optimisation.py::test_lr_schedulers",
     "warmup_steps": "integration/test_optimisation.py::test_lr_schedulers",
-    "one_cycle": "integration/test_interrupts.py::test_interrupt_in_the_first_epoch_begins_its_schedule_again",
+    "one_cycle": "integration/test_interrupts.py::test_interrupt_in_an_epoch_goes_on_with_its_schedule",
     "schedule_warning": "integration/test_entry_points.py::test_a_schedule_of_pytorchs_warns_of_nothing",
     "colours": "host/test_repairs.py::test_boxes_are_drawn_in_the_colours_of_their_classes",
     "json_of_numpy": "host/test_repairs.py::test_data_adapters_store_numpys_numbers",

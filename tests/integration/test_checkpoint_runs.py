@@ -104,7 +104,7 @@ def test_a_disk_that_is_full_is_one_line(train, monkeypatch):
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 2")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(ValueError, match=r"ckpt_latest\.pth cannot be written .*: is the disk full\?$"):
+    with pytest.raises(ValueError, match=r"ckpt_best\.pth cannot be written .*: is the disk full\?$"):
         train()
 
 

@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+from sg_resnets.runs.checkpoints import read
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_interrupt_saves(tmp_path, train, run_python):
@@ -25,10 +27,10 @@ def test_interrupt_saves(tmp_path, train, run_python):
     process.stderr.read()
     assert process.wait(60) == 130
     (latest,) = tmp_path.glob("*/RUN_*/ckpt_latest.pth")
-    state = torch.load(latest, weights_only=True)
-    assert state["epoch"] == 0 and state["net"]["bn1.num_batches_tracked"] > 0
+    state = read(latest)
+    assert state["epoch"] == 0 and state["net"]["bn1.num_batches_tracked"] == state["progress"]["batch"] > 0
     _, run = train("training_hyperparams.resume=True", "+training_hyperparams.extra=null")
-    assert run == latest.parent and torch.load(latest)["epoch"] == 1
+    assert run == latest.parent and read(latest)["epoch"] == 1
 
 
 def _pressed(where, after):
@@ -42,7 +44,7 @@ def _pressed(where, after):
         def pressed(self, context):
             CtrlC.count += 1
             if CtrlC.count == after:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
     setattr(CtrlC, where, CtrlC.pressed)
     CALLBACKS["CtrlC"] = CtrlC
@@ -55,19 +57,22 @@ def test_interrupt_in_the_first_validation_loses_no_epoch(train, ema):
     with pytest.raises(SystemExit, match="130"):
         train("epochs=2", f"ema={ema}", "experiment_name=cut", _pressed("on_validation_batch_end", 1))
     (cut,) = (run.parents[1] / "cut").glob("RUN_*")
-    assert torch.load(cut / "ckpt_latest.pth")["epoch"] == 1
+    progress = read(cut / "ckpt_latest.pth")["progress"]
+    assert (progress["epoch"], progress["batch"]) == (0, 4)
     _, again = train("epochs=2", f"ema={ema}", "experiment_name=cut", "resume=True")
     assert again == cut
-    expected, found = (torch.load(folder / "ckpt_latest.pth")["net"] for folder in (run, cut))
+    expected, found = (read(folder / "ckpt_latest.pth")["net"] for folder in (run, cut))
     assert all(torch.equal(expected[key], value) for key, value in found.items())
 
 
-def test_interrupt_in_the_first_epoch_begins_its_schedule_again(train, tmp_path):
+def test_interrupt_in_an_epoch_goes_on_with_its_schedule(train, tmp_path):
     one_cycle = "training_hyperparams.lr_mode={OneCycleLR: {max_lr: 0.1, total_steps: 8, phase: TRAIN_BATCH_STEP}}"
     settings = ("epochs=2", "training_hyperparams.lr_warmup_epochs=0", one_cycle)  # 4 batches an epoch
     with pytest.raises(SystemExit, match="130"):
         train(*settings, _pressed("on_train_batch_end", 3))
     (run,) = tmp_path.glob("*/RUN_*")
-    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 0
+    latest = read(run / "ckpt_latest.pth")
+    assert latest["epoch"] == 0 and latest["progress"]["batch"] == 3
+    assert latest["torch_scheduler_state_dict"]["last_epoch"] == 3
     train(*settings, "resume=True")
-    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 2
+    assert read(run / "ckpt_latest.pth")["epoch"] == 2

@@ -98,12 +98,12 @@ def test_a_run_of_one_epoch_interrupted_in_its_validation_is_evaluated_and_resum
         train(ctrl_c, "experiment_name=stopped")
     assert stopped.value.code == 130
     (run,) = (tmp_path / "stopped").glob("RUN_*")
-    assert not (run / "ckpt_best.pth").exists() and epoch_of(run) == 1
+    assert not (run / "ckpt_best.pth").exists() and epoch_of(run) == 0
     assert float(evaluate(run)["test Accuracy"]) > 0
+    resume(run, "training_hyperparams.phase_callbacks=[TrainingCurves]")
+    assert epoch_of(run) == 1 and (run / "ckpt_best.pth").is_file()
     with pytest.raises(SgResnetsError, match=r"has trained for 1 of 1 epochs: resume it with epochs=2"):
         resume(run)
-    resume(run, "epochs=2", "training_hyperparams.phase_callbacks=[TrainingCurves]")
-    assert epoch_of(run) == 2
 
 
 def test_evaluate_takes_a_run_that_was_fine_tuned_from_other_classes(train, evaluate, host, tmp_path):

@@ -40,12 +40,13 @@ def test_multirun_shortcuts(train, compose):
 
 def test_interrupt_ends_a_sweep(run_warm, tmp_path):
     (tmp_path / "ctrl_c.py").write_text(
+        "import signal\n"
         "from super_gradients.common.registry.registry import register_callback\n"
         "from super_gradients.training.utils.callbacks import Callback\n"
         "@register_callback('CtrlC')\n"
         "class CtrlC(Callback):\n"
         "    def on_train_batch_end(self, context):\n"
-        "        raise KeyboardInterrupt\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
     )
     done = run_warm(
         "-m", "super_gradients.train_from_recipe", "-m", "--config-name=fashion_mnist_mini_resnet20", "lr=0.1,0.01",

@@ -18,13 +18,13 @@ class CurrentRun:
     Attributes:
         composed: the recipe with its interpolations, so that what is overridden later reaches what is derived from it.
         recipe: the same, resolved, as plain containers.
-        interrupted: whether Ctrl-C was pressed: SuperGradients ends the training, and goes on.
+        exit_code: what the command ends with, if a signal has ended the training: SuperGradients goes on.
         objective: the best value of the watched metric, for whom it may concern: Hydra's optimising sweepers.
     """
 
     composed: DictConfig
     recipe: dict[str, Any]
-    interrupted: bool = False
+    exit_code: int | None = None
     objective: float | None = None
 
 

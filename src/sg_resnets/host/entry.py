@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from super_gradients.common.environment import omegaconf_utils
 from super_gradients.common.environment.checkpoints_dir_utils import get_checkpoints_dir_path
-from super_gradients.common.environment.ddp_utils import is_distributed
 from super_gradients.common.environment.omegaconf_utils import RecipeShortcutsCallback
 from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
 from super_gradients.training.kd_trainer.kd_trainer import KDTrainer
@@ -31,6 +30,7 @@ from sg_resnets.distillation.student import is_distillation
 from sg_resnets.host import int8
 from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
+from sg_resnets.host.preemption import EXIT_CODES
 from sg_resnets.host.recipe_checks import check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
 from sg_resnets.host.repairs.names import registered_name
@@ -42,7 +42,6 @@ from sg_resnets.utils.files import make_folder
 from sg_resnets.utils.paths import PACKAGE
 from sg_resnets.utils.plugins import import_plugins
 
-INTERRUPTED = 130  # the shells' exit code for a command that Ctrl-C has ended
 _objective: ContextVar[float | None] = ContextVar("objective", default=None)  # of the job that has just ended
 
 
@@ -134,7 +133,7 @@ def launcher_ends_its_job(current: CurrentRun) -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        if not in_sweep() or end.code == INTERRUPTED:
+        if not in_sweep() or end.code in EXIT_CODES:
             raise
         if end.code:
             raise RecipeError(str(end.code)) from None
@@ -255,10 +254,10 @@ def seed_network(recipe: Any) -> None:
 
 
 def leave(current: CurrentRun) -> None:
-    """Hand the objective to Hydra, and end as Ctrl-C asks; of several processes their launcher does that."""
+    """Hand the objective to Hydra, and end as a signal has asked."""
     _objective.set(current.objective)
-    if current.interrupted and not is_distributed():
-        raise SystemExit(INTERRUPTED)
+    if current.exit_code is not None:
+        raise SystemExit(current.exit_code)
 
 
 def return_objective(self: JobReturn, value: Any) -> None:

@@ -65,8 +65,12 @@ class Put:
             else:
                 undo.callback(self.holder.__setitem__, self.name, before)
         else:
-            undo.callback(setattr, self.holder, self.name, getattr(self.holder, self.name))
+            before = getattr(self.holder, self.name, _ABSENT)
             setattr(self.holder, self.name, self.value)
+            if before is _ABSENT:
+                undo.callback(delattr, self.holder, self.name)
+            else:
+                undo.callback(setattr, self.holder, self.name, before)
 
 
 @dataclass(frozen=True)

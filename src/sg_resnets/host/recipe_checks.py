@@ -22,6 +22,7 @@ from sg_resnets.distillation.student import is_distillation
 from sg_resnets.host.current_run import as_data
 from sg_resnets.host.repairs.loggers import check_packages
 from sg_resnets.runs.recipes import SHORTCUTS
+from sg_resnets.training.intervals import INTERVAL
 from sg_resnets.utils.checks import BOOLEAN, NOT_NEGATIVE, PROBABILITY, Check, integer
 from sg_resnets.utils.errors import SgResnetsError, choices, similar
 
@@ -42,6 +43,7 @@ CHECKS: dict[str, Check] = {
     **{f"{TRAINING}.{key}": BOOLEAN for key in ("channels_last", "torch_compile", "sync_bn", "find_unused_parameters")},
     "dataset_params.train_dataset_params.horizontal_flip": BOOLEAN,
     f"{TRAINING}.batch_accumulate": integer(1),
+    f"{TRAINING}.save_every": INTERVAL,
     f"{TRAINING}.clip_grad_norm": NOT_NEGATIVE,
     f"{TRAINING}.optimizer_params.weight_decay": NOT_NEGATIVE,
     f"{TRAINING}.criterion_params.smooth_eps": NOT_NEGATIVE,
@@ -50,7 +52,9 @@ CHECKS: dict[str, Check] = {
 # What other libraries call them.
 ALIASES = {"learning_rate": "lr", "batchsize": "batch_size"}
 # Keys of training_hyperparams that are read, besides those that SuperGradients has defaults for.
-OTHER_KEYS = ("max_epochs", "loss", "channels_last", "mixed_precision_dtype", "find_unused_parameters", "run_id")
+OTHER_KEYS = (
+    "max_epochs", "loss", "channels_last", "mixed_precision_dtype", "find_unused_parameters", "run_id", "save_every",
+)  # fmt: skip
 MISSPELT = 0.85  # difflib's ratio from which on a key that nothing reads is taken for one that is read
 # Keys under which one name is chosen. Two recipes that choose differently are merged into both.
 CHOICES = (f"{TRAINING}.lr_mode", f"{TRAINING}.loss", "dataset_params.train_dataloader_params.sampler")

@@ -5,6 +5,7 @@ A checkpoint of a run is a dict: `net` and, with averaging, `ema_net` (state dic
 `load` and `student_alone` make one of the student of it.
 """
 
+import logging
 import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -19,14 +20,18 @@ from sg_resnets.distillation.student import student_alone
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import CUSTOM, ZOO
 from sg_resnets.quantization.graph import is_quantized
-from sg_resnets.runs.find import find_checkpoint
+from sg_resnets.runs.find import LATEST, find_checkpoint
 from sg_resnets.utils import safetensors
 from sg_resnets.utils.errors import MisfitError, SgResnetsError
 from sg_resnets.utils.files import whole_file
 
+logger = logging.getLogger(__name__)
+
 # Where other programs keep a network's weights in a checkpoint, and what they put before the keys.
 _WEIGHTS = ("net", "state_dict", "model_state_dict", "model", "module", "ema_net", "ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+# What is kept of a file when the next one is written, and read where that one is damaged.
+PREVIOUS = {LATEST: "ckpt_previous.pth", "averaging_snapshots.pkl": "averaging_snapshots_previous.pkl"}
 _IN_SAFETENSORS = ("recipe", "processing_params", "acc", "epoch", "metrics")
 
 
@@ -54,12 +59,39 @@ def read(path: str | Path, device: str = "cpu") -> dict[str, Any]:
     if path.suffix == safetensors.SUFFIX:
         return safetensors.read(path, device)
     try:
+        return _read_file(path, device)
+    except SgResnetsError as error:
+        previous = path.with_name(PREVIOUS.get(path.name, path.name))
+        if previous == path or not previous.is_file():
+            raise
+        state = _read_file(previous, device)
+        logger.warning(f"{error}. {previous.name}, the one before, is read in its place.")
+        return state
+
+
+def _read_file(path: Path, device: str) -> dict[str, Any]:
+    try:
+        verify(path)
         with torch.serialization.safe_globals(numpy_globals()):
             state = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except Exception as error:  # a damaged file may raise any
         cause = None if isinstance(error, pickle.UnpicklingError) else error  # its advice is to run the file
         raise SgResnetsError(_unreadable(path, error)) from cause
     return unpacked(state, path)
+
+
+def verify(path: Path) -> None:
+    """Compare a checkpoint with the checksums that `torch.save` has written into it, which `torch.load` does not.
+
+    Raises:
+        zipfile.BadZipFile: they differ.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # of PyTorch before 1.6; it has none
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
 def unpacked(state: Any, path: str | Path) -> dict[str, Any]:
@@ -155,14 +187,14 @@ def load(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def write(state: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint, whole or not at all. numpy's numbers become Python's, and other
-    kinds of dict and tuple plain ones, which `torch.load` takes for data.
+    """Write a checkpoint, whole or not at all; of a run's latest the one before is kept. numpy's numbers become
+    Python's, and other kinds of dict and tuple plain ones, which `torch.load` takes for data.
 
     Raises:
         SgResnetsError: it cannot be written.
     """
     try:
-        with whole_file(path) as temporary:
+        with whole_file(path, previous=PREVIOUS.get(Path(path).name)) as temporary:
             torch.save(_plain(state), temporary)
     except RuntimeError as error:  # PyTorch's for a full disk
         raise SgResnetsError(f"{path} cannot be written ({str(error).splitlines()[0]}): is the disk full?") from error

@@ -11,9 +11,10 @@ from sg_resnets.utils.errors import SgResnetsError
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which becomes `path` at the end, or is removed if anything goes wrong; of a
-    link the file that it points to is written.
+def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which becomes `path` at the end, when it is on the disk, or is removed if
+    anything goes wrong; of a link the file that it points to is written. What `path` was before is kept under the name
+    `previous`.
 
     Raises:
         SgResnetsError: the file cannot be written: there is no such folder, or the disk is full, for example.
@@ -23,12 +24,37 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     temporary = Path(f"{target}.{os.getpid()}.tmp")
     try:
         yield temporary
+        flush(temporary)
+        if previous is not None and target.exists():
+            keep(target, target.with_name(previous))
         os.replace(temporary, target)
+        flush(target.parent)
     except OSError as error:
         hint = "give another place" if isinstance(error, PermissionError) else "is the disk full?"
         raise SgResnetsError(f"{path} cannot be written ({error.strerror or error}): {hint}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return
+    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def keep(path: Path, under: Path) -> None:
+    """Give a file a second name, of which another file is lost; at any moment one of the two has it."""
+    link = Path(f"{under}.{os.getpid()}.tmp")
+    try:
+        os.link(path, link)
+        os.replace(link, under)
+    except OSError:  # no links on this file system
+        os.replace(path, under)
 
 
 def write_bytes(path: Path, contents: bytes) -> None:

@@ -129,8 +129,14 @@ def load_without_evaluating(original: Callable[[Trainer], None], self: Trainer) 
 
 def restore_best(original: Callable[[Trainer], None], self: Trainer) -> None:
     """Resolve the watched metric's name, and with it find the best figure so far."""
+    params, progress = self.training_params, self.checkpoint.get("progress") or {}
+    snapshots = Path(self.checkpoints_dir_path, "averaging_snapshots.pkl")
+    if snapshots.is_file() and not self.ddp_silent_mode:
+        settle_snapshots(snapshots, progress.get("snapshots"))
     original(self)
-    params = self.training_params
+    if self.model_weight_averaging is not None:
+        figures = progress.get("snapshots") or checkpoints.read(snapshots)["snapshots_metric"].tolist()
+        self.model_weight_averaging.figures = figures
     if not self.load_checkpoint or self.load_weights_only:
         return
     resumed_from = Path(params.resume_path or Path(self.checkpoints_dir_path, params.ckpt_name))
@@ -147,18 +153,46 @@ def restore_best(original: Callable[[Trainer], None], self: Trainer) -> None:
 
 def figures_so_far(best: Path, resumed: Mapping[str, Any], metric: str) -> list[tuple[float, Any]]:
     """Return what is known of a metric, with the metrics beside it: `ckpt_best.pth` itself knows; where there is none,
-    the resumed checkpoint."""
-    if best.is_file():
-        state = checkpoints.read(best)
+    or it is of an epoch that is trained again, the resumed checkpoint."""
+    state = checkpoints.read(best) if best.is_file() else {}
+    if state and state.get("epoch", 0) <= resumed.get("epoch", 0):
         known = [(state.get("acc"), state.get("metrics"))]
     else:
         before = resumed.get("_best_ckpt_metrics") or {}
-        known = [(resumed.get("acc"), resumed.get("metrics")), (before.get("valid", {}).get(metric), before)]
+        _, figure, metrics = resumed.get("progress", {}).get("best", [metric, None, None])
+        known = [(before.get("valid", {}).get(metric), before), (figure, metrics)]
+        known += [] if state else [(resumed.get("acc"), resumed.get("metrics"))]
     return [
         (figure, metrics)
         for figure, metrics in known
         if figure is not None and metrics and metrics["tracked_metric_name"] == metric
     ]
+
+
+def keep_figures(
+    original: Callable[..., dict[str, Any]], self: ModelWeightAveraging, *args: Any, **kwargs: Any
+) -> dict[str, Any]:
+    """Note the figures of the snapshots that are averaged: a checkpoint says with them which file of snapshots it goes
+    with."""
+    snapshots = original(self, *args, **kwargs)
+    self.figures = snapshots["snapshots_metric"].tolist()
+    return snapshots
+
+
+def settle_snapshots(file: Path, figures: list[float] | None) -> None:
+    """Take back the snapshots of an epoch whose checkpoint was not written any more: it is trained again."""
+    previous = file.with_name(checkpoints.PREVIOUS[file.name])
+    if figures is None or not previous.is_file() or checkpoints.read(file)["snapshots_metric"].tolist() == figures:
+        return
+    with whole_file(file) as temporary:
+        shutil.copyfile(previous, temporary)
+
+
+def remove_both(original: Callable[..., None], self: ModelWeightAveraging) -> None:
+    """Remove the snapshots, and those before."""
+    original(self)
+    file = Path(self.averaging_snapshots_file)
+    file.with_name(checkpoints.PREVIOUS[file.name]).unlink(missing_ok=True)
 
 
 def allow_numpy(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -213,6 +247,8 @@ REPAIRS = (
         [
             Patch(ModelWeightAveraging, "__init__", allow_numpy),
             Patch(ModelWeightAveraging, "_get_averaging_snapshots_dict", allow_numpy),
+            Patch(ModelWeightAveraging, "update_snapshots_dict", keep_figures),
+            Patch(ModelWeightAveraging, "cleanup", remove_both),
         ],
     ),
 )

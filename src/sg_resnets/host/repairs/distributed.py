@@ -6,6 +6,7 @@ SuperGradients' `get_local_rank()` returns the *global* rank (common/environment
 import os
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -38,13 +39,16 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.host.preemption import EXIT_CODES
 from sg_resnets.host.repairs.samplers import sampler_of
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.hardware import cpu_cores
 
 DDP = MultiGPUMode.DISTRIBUTED_DATA_PARALLEL
 RUN_ID = "sg_initiated"  # by which SuperGradients knows the processes that it started (ddp_utils.py)
+STOPPED = "Stopped; what was saved is in the run's folder, to be resumed."
 JOIN_SECONDS = 900  # SuperGradients' own
+SECONDS_OF_GLOO = 0.2
 logger = get_logger(__name__)
 
 
@@ -100,9 +104,13 @@ def launch(processes: int) -> NoReturn:
     try:
         elastic_launch(config, entrypoint=sys.executable)(*worker_command(), *EXTRA_ARGS)
     except SignalException as stop:
-        print("Stopped; what was saved is in the run's folder, to be resumed.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         sys.exit(128 + stop.sigval)
     except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        if code in EXIT_CODES:  # a process was asked to end, and all of them have saved
+            print(STOPPED, file=sys.stderr)
+            sys.exit(code)
         sys.exit(describe_failure(error, processes))
     sys.exit(0)
 
@@ -268,6 +276,16 @@ def evaluate_like_rank_0(
         self.net = wrapped
 
 
+def let_gloo_finish(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
+    """Give gloo's threads time to let go of the last tensors. What destroys the network afterwards waits for them with
+    Python's lock in its hand, which they want in turn (seen with PyTorch 2.6, in ~ProcessGroupGloo)."""
+    try:
+        return original(self, *args, **kwargs)
+    finally:
+        if device_config.multi_gpu == DDP and not device_config.is_cuda:
+            time.sleep(SECONDS_OF_GLOO)
+
+
 REPAIRS = (
     Repair(
         "distributed",
@@ -280,6 +298,7 @@ REPAIRS = (
             Patch(host_utils, "random_seed", seed_by_global_rank),
             Patch(Trainer, "_net_to_device", wrap_in_ddp),
             Patch(Trainer, "evaluate", evaluate_like_rank_0),
+            Patch(Trainer, "train", let_gloo_finish),
         ],
     ),
 )

@@ -1,91 +1,147 @@
-"""Ctrl-C: what was done is saved in the first epoch too, and the command that trains knows of it."""
+"""An end that comes from outside, at any moment: Ctrl-C, SIGTERM, a kill. What was done is not lost."""
 
-import copy
-import os
-from collections.abc import Callable
+import builtins
+from collections.abc import Callable, Iterable, Iterator
+from signal import SIGINT
 from typing import Any
 
+from super_gradients.training.sg_trainer import sg_trainer
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
-from super_gradients.training.utils.callbacks import PhaseContext
-from super_gradients.training.utils.checkpoint_utils import get_scheduler_state
-from super_gradients.training.utils.utils import unwrap_model
+from super_gradients.training.utils.callbacks import Callback, PhaseContext
 
 from sg_resnets.host.current_run import current_run
-from sg_resnets.host.patching import HOST, Patch, Repair
+from sg_resnets.host.patching import Patch, Put, Repair
+from sg_resnets.host.preemption import Stop, signals_noted
+from sg_resnets.host.progress import Epoch, Progress
 from sg_resnets.runs.find import LATEST
+from sg_resnets.training.intervals import Interval
 
 
-def _scheduler_state(trainer: Trainer) -> Any:
-    scheduler = trainer._torch_lr_scheduler
-    return None if scheduler is None else copy.deepcopy(get_scheduler_state(scheduler))
+class EndEvaluation(Callback):
+    """Ends an evaluation when a signal has come: an epoch's training is in memory, and is written then."""
+
+    def __init__(self, stop: Stop):
+        self.stop = stop
+
+    def on_validation_batch_end(self, context: PhaseContext) -> None:
+        if self.stop.signal is not None:
+            raise KeyboardInterrupt
+
+    def on_test_batch_end(self, context: PhaseContext) -> None:
+        self.on_validation_batch_end(context)
 
 
-def _save(trainer: Trainer, context: PhaseContext, epoch: int, scheduler: Any) -> None:
-    """Write what a run is resumed from; `epoch` is the one to begin with."""
-    state = {
-        "net": unwrap_model(context.net).state_dict(),  # `trainer.net` is the averaged one in a validation
-        "epoch": epoch,
-        "optimizer_state_dict": trainer.optimizer.state_dict(),
-        "scaler_state_dict": trainer.scaler.state_dict(),
-    }
-    if trainer.ema:
-        state["ema_net"] = unwrap_model(trainer.ema_model.ema).state_dict()
-    if scheduler is not None:
-        state["torch_scheduler_state_dict"] = scheduler
-    processing = trainer._get_preprocessing_from_valid_loader()
-    if processing is not None:
-        state["processing_params"] = processing
-    trainer.sg_logger.add_checkpoint(LATEST, state, epoch)
+def train_to_the_signal(
+    original: Callable[..., Any], self: Trainer, model: Any, training_params: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    """Train until the end or a signal, which the current run is told of; without a recipe, the process ends with it.
+
+    Raises:
+        SystemExit: a signal other than Ctrl-C ended a training that no recipe describes.
+    """
+    training_params = dict(training_params or {})
+    interval = Interval.parse(training_params.get("save_every"))
+    with signals_noted() as stop:
+        self.progress = Progress(self, stop, interval)
+        callbacks = list(training_params.get("phase_callbacks") or [])
+        training_params["phase_callbacks"] = [*callbacks, EndEvaluation(stop)]
+        result = original(self, model, training_params, *args, **kwargs)
+    if stop.signal is not None:
+        run = current_run()
+        if run is not None:
+            run.exit_code = stop.exit_code
+        stop.pass_on()
+        if run is None and stop.signal != SIGINT:
+            raise SystemExit(stop.exit_code)
+    return result
 
 
-def _saves_alone(trainer: Trainer) -> bool:
-    """Whether nothing has been saved yet, by a logger of SuperGradients': a user's own may want more than `_save`
-    gives."""
-    latest = os.path.join(trainer.checkpoints_dir_path, LATEST)
-    own = type(trainer.sg_logger).__module__.partition(".")[0] == HOST
-    return own and trainer.training_params.save_model and not trainer.ddp_silent_mode and not os.path.exists(latest)
+def begin(original: Callable[..., None], self: Trainer, context: PhaseContext, silent_mode: bool) -> None:
+    """Take up what the checkpoint says, when all is built and nothing has been trained."""
+    original(self, context, silent_mode)
+    self.progress.begin(context)
 
 
-def save_first_epoch(original: Callable[..., Any], self: Trainer, context: Any, silent_mode: bool = False) -> Any:
-    """Save in the first epoch, which SuperGradients does only after its validation."""
-    at_the_start = _scheduler_state(self)
+def train_from_place(original: Callable[..., Any], self: Trainer, context: Any, silent_mode: bool = False) -> Any:
+    """Train an epoch from the batch on that the checkpoint stopped before."""
+    loader, epoch = self.train_loader, self.progress.epoch(context)
+    if epoch.resumed is not None and epoch.place.batch >= epoch.expected:
+        return self.progress.finish_epoch(epoch.resumed)
+    self.train_loader = epoch
     try:
         return original(self, context, silent_mode)
     except KeyboardInterrupt:
-        if _saves_alone(self):
-            _save(self, context, context.epoch, at_the_start)  # the epoch is begun again
+        self.progress.stop.note_interrupt()
         raise
+    finally:
+        self.train_loader = loader
 
 
-def save_before_validation(original: Callable[..., Any], self: Trainer, context: Any, *args: Any, **kwargs: Any) -> Any:
-    """Save before the first validation: it may be interrupted, or the process killed."""
-    if _saves_alone(self):
-        _save(self, context, context.epoch + 1, _scheduler_state(self))
-    return original(self, context, *args, **kwargs)
+def number_batches(iterable: Iterable[Any], start: int = 0) -> Iterator[tuple[int, Any]]:
+    """Stand for `enumerate` in the Trainer, which has the batches in a progress bar: an epoch goes on with its own
+    numbers."""
+    epoch = getattr(iterable, "iterable", None)
+    if isinstance(epoch, Epoch):
+        start = iterable.initial = iterable.n = epoch.place.batch  # type: ignore[attr-defined]
+    return builtins.enumerate(iterable, start)
 
 
-def notice_interrupt(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
-    """Tell the current run of Ctrl-C, on which SuperGradients ends the training and goes on."""
+def save_epoch(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
+    """Save an epoch that was trained, if its validation does not come to its end."""
     try:
         return original(self, *args, **kwargs)
-    except KeyboardInterrupt:
-        run = current_run()
-        if run is not None:
-            run.interrupted = True
+    except (Exception, KeyboardInterrupt) as end:
+        if isinstance(end, KeyboardInterrupt):
+            self.progress.stop.note_interrupt()
+        self.progress.save()
         raise
+
+
+class LatestLast:
+    """A logger that keeps `ckpt_latest.pth` back: once it is written, the epoch is over."""
+
+    def __init__(self, logger: Any):
+        self.logger = logger
+        self.state: dict[str, Any] | None = None
+
+    def add_checkpoint(self, tag: str, state_dict: Any, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint, but for the one that is kept back."""
+        if tag == LATEST:
+            self.state = dict(state_dict)
+        else:
+            self.logger.add_checkpoint(tag, state_dict, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.logger, name)
+
+
+def commit_last(original: Callable[..., None], self: Trainer, *args: Any, **kwargs: Any) -> None:
+    """Write what a run is resumed from after all else of an epoch: a kill in between begins the epoch's end again."""
+    logger = self.sg_logger
+    self.sg_logger = held = LatestLast(logger)
+    try:
+        original(self, *args, **kwargs)
+    finally:
+        self.sg_logger = logger
+    if held.state is not None:
+        epoch = held.state["epoch"]
+        logger.add_checkpoint(LATEST, {**held.state, "progress": self.progress.progress(epoch, 0)}, epoch)
+        self.progress.written()
 
 
 REPAIRS = (
     Repair(
         "interrupt",
-        "Ctrl-C before the first epoch's end leaves no checkpoint; a stopped run ends with exit code 0, and in a "
-        "sweep the "
-        "next job begins",
+        "Ctrl-C before the first epoch's end leaves no checkpoint, SIGTERM never; a stopped run ends with exit code "
+        "0, and "
+        "in a sweep the next job begins; a killed run loses its epoch, and the next ones differ",
         [
-            Patch(Trainer, "_train_epoch", save_first_epoch),
-            Patch(Trainer, "_train_epoch", notice_interrupt),
-            Patch(Trainer, "_validate_epoch", save_before_validation),
-            Patch(Trainer, "_validate_epoch", notice_interrupt),
+            Patch(Trainer, "train", train_to_the_signal),
+            Patch(Trainer, "_maybe_eval_before_resume", begin),
+            Patch(Trainer, "_train_epoch", train_from_place),
+            Patch(Trainer, "_validate_epoch", save_epoch),
+            Patch(Trainer, "_save_checkpoint", commit_last),
+            Put(sg_trainer, "enumerate", number_batches),
         ],
     ),
 )
