@@ -4,6 +4,7 @@ train in a second; commands; networks and images."""
 import hashlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 
 import warm
 from support import ENVIRONMENT, GREY_8, SCRIPT, TINY
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 
 
 def pytest_collection_modifyitems(items):
