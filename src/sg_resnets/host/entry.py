@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from super_gradients.training.utils.utils import random_seed
 
 from sg_resnets.distillation.student import is_distillation
 from sg_resnets.host import int8
+from sg_resnets.host.auto_resume import going_on, take_auto
 from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.preemption import EXIT_CODES
@@ -56,6 +57,7 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
         recipe = OmegaConf.create(copy.deepcopy(cfg), flags={"allow_objects": True})
         with open_dict(recipe):
             name_experiment(recipe)
+            auto = take_auto(recipe)
             apply_shortcuts(recipe)
             import_plugins(plugins_of(recipe))
             name_networks(recipe)
@@ -64,10 +66,14 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
         with running(recipe) as current:
             if original.__name__ == "quantize_from_config":
                 int8.complete(recipe)
-            if original.__name__ != "evaluate_from_config":
+            trains = original.__name__ != "evaluate_from_config"
+            if trains:
                 seed_network(recipe)
-            with launcher_ends_its_job(current):
-                return original(cls, recipe, *args, **kwargs)
+            with going_on(recipe, current) if auto and trains else nullcontext(False) as is_finished:
+                if is_finished:
+                    return leave(current)
+                with launcher_ends_its_job(current):
+                    return original(cls, recipe, *args, **kwargs)
 
 
 class RecipeError(SgResnetsError, CompactHydraException):

@@ -37,7 +37,7 @@ CHECKS: dict[str, Check] = {
     "val_batch_size": integer(1),
     "num_workers": integer(0),
     "ema": BOOLEAN,
-    "resume": BOOLEAN,
+    "resume": Check(BOOLEAN.allows, "True, False or auto"),
     f"{TRAINING}.seed": integer(0),
     f"{TRAINING}.mixed_precision": Check(BOOLEAN.allows, BOOLEAN.words + "; mixed_precision_dtype chooses the format"),
     **{f"{TRAINING}.{key}": BOOLEAN for key in ("channels_last", "torch_compile", "sync_bn", "find_unused_parameters")},

@@ -48,11 +48,11 @@ def resume_run(path: Path, overrides: Sequence[str]) -> None:
         recipe.resume = recipe.training_hyperparams.resume = True
         recipe.training_hyperparams.run_id = run.name
         if not is_quantization(recipe):  # which calibrates the float network once more
-            _forget_first_weights(recipe)
+            forget_first_weights(recipe)
     Trainer.train_from_config(recipe)
 
 
-def _forget_first_weights(recipe: Any) -> None:
+def forget_first_weights(recipe: Any) -> None:
     """All weights are in the checkpoint that is resumed; those that the run started from may have moved. A
     distillation's teacher is still read from its own."""
     params = recipe.student_checkpoint_params if is_distillation(recipe) else recipe.checkpoint_params

@@ -18,6 +18,7 @@ from super_gradients.training.utils.weight_averaging_utils import ModelWeightAve
 from torch import nn
 
 from sg_resnets.distillation.student import student_alone
+from sg_resnets.host.auto_resume import FINGERPRINT, fingerprint
 from sg_resnets.host.current_run import CurrentRun, current_run
 from sg_resnets.host.patching import Patch, Put, Repair
 from sg_resnets.runs import checkpoints
@@ -108,6 +109,7 @@ def write_first_recipe(original: Callable[..., None], self: BaseSGLogger) -> Non
     run = current_run()
     if run is not None and not Path(self._local_dir, ".hydra", "config.yaml").is_file():
         _write_recipe(run, self._local_dir)
+        Path(self._local_dir, ".hydra", FINGERPRINT).write_text(fingerprint(run.recipe))
 
 
 def _write_recipe(run: CurrentRun, folder: str) -> None:

@@ -1,0 +1,103 @@
+"""`resume=auto`: the same command goes on with the run that it had begun, and begins none twice."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf, open_dict
+from super_gradients.common.environment.checkpoints_dir_utils import get_checkpoints_dir_path
+from super_gradients.common.environment.ddp_utils import is_launched_using_sg
+
+from sg_resnets.host.current_run import CurrentRun
+from sg_resnets.runs.checkpoints import read
+from sg_resnets.runs.find import BEST, LATEST, runs_with
+from sg_resnets.runs.recipes import is_quantization
+from sg_resnets.runs.resume import forget_first_weights
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.files import make_folder
+
+if sys.platform == "win32":
+    fcntl = None  # and nothing is held
+else:
+    import fcntl
+
+AUTO = "auto"
+VARIABLE = "SG_RESNETS_RESUME"
+FINGERPRINT = "fingerprint"  # a file of a run, which says of which recipe and overrides it is
+
+
+def take_auto(recipe: Any) -> bool:
+    """Whether a recipe asks for it (so does the environment, and a launcher that starts its processes again); what the
+    other parts of SuperGradients see is a new run, for now."""
+    asked = AUTO in (recipe.get("resume"), OmegaConf.select(recipe, "training_hyperparams.resume"))
+    if asked:
+        recipe.resume = recipe.training_hyperparams.resume = False
+    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return asked or ((again or os.environ.get(VARIABLE) == AUTO) and not recipe.get("resume"))
+
+
+def fingerprint(recipe: Mapping[str, Any]) -> str:
+    """Return what tells a recipe with its overrides from others."""
+    training = {key: value for key, value in recipe["training_hyperparams"].items() if key not in ("resume", "run_id")}
+    asked = {**{key: value for key, value in recipe.items() if key != "resume"}, "training_hyperparams": training}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def unfinished(experiment: Path, asked: str) -> tuple[Path | None, bool]:
+    """Return the latest run with a checkpoint that such a recipe has begun, and whether it has come to its end."""
+    for run in runs_with(experiment, LATEST):
+        mark = run / ".hydra" / FINGERPRINT
+        if mark.is_file() and mark.read_text() == asked:
+            state = read(run / LATEST)
+            epochs = state["recipe"]["training_hyperparams"]["max_epochs"]
+            return run, state["epoch"] >= epochs or state.get("progress", {}).get("stop_training", False)
+    return None, False
+
+
+@contextmanager
+def one_at_a_time(experiment: Path, asked: str) -> Iterator[None]:
+    """While open, no other process trains this recipe in this folder; the system lets go of it with the process.
+
+    Raises:
+        SgResnetsError: another one does.
+    """
+    of_several = "LOCAL_RANK" in os.environ and (os.environ["RANK"] != "0" or is_launched_using_sg())
+    if of_several or fcntl is None:  # the process that started them, or the first of them, holds it
+        yield
+        return
+    make_folder(experiment, "ckpt_root_dir")
+    with open(experiment / f".{asked}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SgResnetsError(
+                f"this recipe is being trained in {experiment}, by the same command: wait for it, or give another "
+                "experiment_name"
+            ) from None
+        yield
+
+
+@contextmanager
+def going_on(recipe: Any, current: CurrentRun) -> Iterator[bool]:
+    """While open, the recipe is that of the run that was begun, if one was. Yields whether it is finished, which is
+    said then."""
+    root = recipe.get("ckpt_root_dir")
+    experiment = Path(get_checkpoints_dir_path(ckpt_root_dir=root, experiment_name=recipe.experiment_name))
+    asked = fingerprint(current.recipe)
+    with one_at_a_time(experiment, asked):
+        run, is_finished = unfinished(experiment, asked)
+        if run is not None and is_finished:
+            print(f"{run} is finished, nothing is left to train: resume=False begins a new run")
+            current.objective = float(read(run / BEST)["acc"]) if (run / BEST).is_file() else None
+        elif run is not None:
+            with open_dict(recipe):
+                recipe.resume = recipe.training_hyperparams.resume = True
+                recipe.training_hyperparams.run_id = run.name
+            if not is_quantization(recipe):  # which calibrates the float network once more
+                forget_first_weights(recipe)
+        yield is_finished
