@@ -1,5 +1,6 @@
 """A run that is stopped at any batch and resumed ends as one that was not: whole checkpoints, and curves, compared."""
 
+import multiprocessing
 import signal
 from pathlib import Path
 
@@ -153,3 +154,19 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(train, stop, tmp_pat
     assert read(latest)["epoch"] == 1
     said = capfd.readouterr().err
     assert "ckpt_latest.pth is damaged" in said and "ckpt_previous.pth, the one before, is read in its place" in said
+
+
+def test_a_worker_that_dies_is_one_line(train, host):
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Killer(Callback):
+        def on_train_batch_end(self, context):
+            for worker in multiprocessing.active_children():
+                worker.kill()
+
+    CALLBACKS["Killer"] = Killer
+    killer = "training_hyperparams.phase_callbacks=[Killer]"
+    with pytest.raises(ValueError, match=r"^a worker of the loader was ended by the system, .* smaller num_workers"):
+        train(killer, "num_workers=1", "batch_size=8")
+    del CALLBACKS["Killer"]

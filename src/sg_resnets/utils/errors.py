@@ -15,6 +15,10 @@ class MisfitError(SgResnetsError, RuntimeError):
     """Weights that do not fit a network, for those too who catch PyTorch's error."""
 
 
+class LoaderError(SgResnetsError, RuntimeError):
+    """A loader whose worker has died, for those too who catch PyTorch's error."""
+
+
 def choices(wrong: str, valid: Iterable[str], limit: int = 12) -> str:
     """Return what a message says of the valid choices: the most similar names, then the first `limit` of all."""
     listed = list(valid)

@@ -15,6 +15,7 @@ from sg_resnets.host.preemption import Stop, signals_noted
 from sg_resnets.host.progress import Epoch, Progress
 from sg_resnets.runs.find import LATEST
 from sg_resnets.training.intervals import Interval
+from sg_resnets.utils.errors import LoaderError
 
 
 class EndEvaluation(Callback):
@@ -79,11 +80,29 @@ def train_from_place(original: Callable[..., Any], self: Trainer, context: Any, 
 
 def number_batches(iterable: Iterable[Any], start: int = 0) -> Iterator[tuple[int, Any]]:
     """Stand for `enumerate` in the Trainer, which has the batches in a progress bar: an epoch goes on with its own
-    numbers."""
+    numbers, and a worker that dies is a line.
+
+    Raises:
+        LoaderError: the system has ended a worker.
+    """
     epoch = getattr(iterable, "iterable", None)
     if isinstance(epoch, Epoch):
         start = iterable.initial = iterable.n = epoch.place.batch  # type: ignore[attr-defined]
-    return builtins.enumerate(iterable, start)
+    try:
+        yield from builtins.enumerate(iterable, start)
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        of_a_worker = "DataLoader worker" in str(error) or not isinstance(error, RuntimeError)
+        if not of_a_worker or "Original Traceback" in str(error) or not getattr(epoch, "num_workers", 0):
+            raise
+        cause = (
+            "shared memory is full (/dev/shm; docker run --shm-size=8g gives more)"
+            if "Bus error" in str(error)
+            else "as a rule there was too little memory"
+        )
+        raise LoaderError(
+            f"a worker of the loader was ended by the system, {cause}: try a smaller num_workers; what was saved is "
+            "in the run's folder, to be resumed"
+        ) from error
 
 
 def save_epoch(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
