@@ -75,7 +75,6 @@ class Progress:
         if self.resumed is None:
             return
         self._load_callbacks()
-        context.stop_training = self.resumed["stop_training"]
         for parameter, gradient in zip(trainer.net.parameters(), self.resumed["gradients"], strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
