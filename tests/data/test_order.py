@@ -71,5 +71,32 @@ def test_the_order_leaves_the_generators_alone():
     assert states[0] == states[1]
 
 
+class Pairs:
+    """A batch sampler of a user's own, with nothing but what PyTorch asks for."""
+
+    def __iter__(self):
+        return iter(torch.randperm(24).view(12, 2).tolist())
+
+    def __len__(self):
+        return 12
+
+
+def test_a_batch_sampler_of_ones_own_goes_on_too():
+    loader = PlacedLoader(DataLoader(Noisy(), batch_sampler=Pairs()))
+    numbers = [[row[0] for row in batch] for batch in batches(loader)]
+    assert [[row[0] for row in batch] for batch in batches(loader, batch=5)] == numbers[5:] and len(numbers) == 12
+
+
+def test_a_loader_that_iterates_in_its_own_way_does_so():
+    class Backwards(DataLoader):
+        def __iter__(self):
+            return reversed(list(super().__iter__()))
+
+    loader = PlacedLoader(Backwards(Stream(), batch_size=8))
+    assert batches(loader, batch=2) == [[*range(8)]]
+    own = PlacedLoader(Backwards(torch.arange(24.0), batch_size=8))
+    assert batches(own) == [[*range(16, 24)], [*range(8, 16)], [*range(8)]] and batches(own, batch=2) == [[*range(8)]]
+
+
 def test_what_has_no_indices_is_fetched_again():
     assert batches(PlacedLoader(DataLoader(Stream(), batch_size=8)), batch=2) == [[*range(16, 24)]]

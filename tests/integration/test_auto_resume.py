@@ -72,6 +72,25 @@ def test_two_starts_of_one_command_train_once(run_warm, tmp_path):
     assert first.wait(100) == 0 and len(list(tmp_path.glob("*/RUN_*"))) == 1
 
 
+def test_a_killed_process_holds_nothing_though_its_children_live_on(tmp_path):
+    """A loader's workers see that they are alone some seconds later."""
+    from sg_resnets.host.auto_resume import one_at_a_time
+
+    code = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from sg_resnets.host.auto_resume import one_at_a_time\n"
+        "with one_at_a_time(Path('.'), 'x'):\n"
+        "    if os.fork():\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    time.sleep(20)\n"
+    )
+    holder = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    assert holder.returncode == -9
+    with one_at_a_time(tmp_path, "x"):
+        pass
+
+
 def test_what_is_no_choice_is_one_line(train):
     with pytest.raises(ValueError, match="resume='always': must be True, False or auto"):
         train("resume=always")

@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -134,6 +135,25 @@ def test_a_run_that_is_resumed_with_another_batch_size_begins_its_epoch_anew(tra
     )
     (latest,) = tmp_path.rglob("ckpt_latest.pth")
     assert read(latest)["epoch"] == 3
+
+
+def test_the_rest_of_an_epoch_is_trained_with_the_rate_that_a_resume_asks_for(train, stop):
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Rates(Callback):
+        seen: ClassVar[list[float]] = []
+
+        def on_train_batch_gradient_step_start(self, context):
+            Rates.seen.append(context.optimizer.param_groups[0]["lr"])
+
+    CALLBACKS["Rates"] = Rates
+    settings = ["epochs=2", "training_hyperparams.lr_warmup_epochs=0"]
+    with pytest.raises(SystemExit):
+        train(*settings, "lr=0.1", stop(2))
+    train(*settings, "lr=0.01", "resume=True", "training_hyperparams.phase_callbacks=[Rates]")
+    del CALLBACKS["Rates"]
+    assert len(Rates.seen) == 6 and 0.005 < Rates.seen[0] <= 0.01
 
 
 def test_a_checkpoint_is_written_within_an_epoch(train, stop, monkeypatch, tmp_path):

@@ -175,3 +175,22 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
         checkpoints.write({"net": 2}, path)
     monkeypatch.undo()
     assert torch.load(path)["net"] == 1 and [file.name for file in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_a_checkpoint_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"net": {"weight": torch.ones(3)}}, tmp_path / "x.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert checkpoints.read(tmp_path / "x.pth")["net"]["weight"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6])
+def test_a_flipped_bit_is_seen(tmp_path, place):
+    torch.save({"net": {"weight": torch.ones(1000)}}, tmp_path / "x.pth")
+    contents = bytearray((tmp_path / "x.pth").read_bytes())
+    contents[int(place * len(contents))] ^= 1
+    (tmp_path / "x.pth").write_bytes(contents)
+    with pytest.raises(SgResnetsError, match=r"x\.pth is damaged or cut short"):
+        checkpoints.read(tmp_path / "x.pth")

@@ -93,15 +93,15 @@ class _Batches:
 class PlacedLoader:
     """A loader whose epochs may begin at any batch.
 
-    Of a data set without indices (an `IterableDataset`), without batches, and of a loader that is not PyTorch's, those
-    before are fetched and thrown away, and the random numbers of the workers are left to PyTorch.
+    Of a data set without indices (an `IterableDataset`), without batches, and of a loader that iterates in its own way,
+    those before are fetched and thrown away, and the random numbers of the workers are left to PyTorch.
     """
 
     def __init__(self, loader: DataLoader):
         self.loader = loader
         self._batches: _Batches | None = None
-        of_pytorch = isinstance(loader, DataLoader) and loader.batch_sampler is not None
-        if of_pytorch and not isinstance(loader.dataset, IterableDataset):
+        of_pytorch = isinstance(loader, DataLoader) and type(loader).__iter__ is DataLoader.__iter__
+        if of_pytorch and loader.batch_sampler is not None and not isinstance(loader.dataset, IterableDataset):
             self._batches = _Batches(loader.batch_sampler)
             self._loader = copy.copy(loader)  # one that PyTorch has started cannot be changed
             vars(self._loader).update(batch_sampler=self._batches, _iterator=None)
@@ -111,8 +111,8 @@ class PlacedLoader:
         if self._batches is None:
             return islice(self.loader, place.batch, None)
         sampler = self._batches.sampler
-        own = (self.loader.generator, getattr(sampler, "generator", None), getattr(sampler.sampler, "generator", None))
-        with _seeded(replace(place, batch=0), *own):
-            self._batches.indices = list(islice(sampler, len(sampler)))  # a sampler may have no end
+        drawing = (self.loader, sampler, getattr(sampler, "sampler", None))
+        with _seeded(replace(place, batch=0), *(getattr(each, "generator", None) for each in drawing)):
+            self._batches.indices = list(islice(sampler, len(self.loader)))  # a sampler may have no end
         self._batches.place = place
         return iter(self._loader)

@@ -73,7 +73,7 @@ def one_at_a_time(experiment: Path, asked: str) -> Iterator[None]:
     make_folder(experiment, "ckpt_root_dir")
     with open(experiment / f".{asked}.lock", "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which a loader's workers do not hold too
         except OSError:
             raise SgResnetsError(
                 f"this recipe is being trained in {experiment}, by the same command: wait for it, or give another "

@@ -61,7 +61,7 @@ class Stop:
         os._exit(self.exit_code)
 
     def answered(self) -> None:
-        """The state is saved: there is no hurry any more."""
+        """The step has ended, and what is written now is not cut off."""
         if self._watch is not None:
             self._watch.cancel()
 
@@ -101,5 +101,8 @@ def requeue() -> None:
     (`#SBATCH --signal=USR1@90`). One process of a job asks for it."""
     job = os.environ.get("SLURM_JOB_ID")
     if job and os.environ.get("SLURM_PROCID", "0") == "0":
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-        print(f"Slurm job {job}: {done.stderr.strip() or 'queued again'}", file=sys.stderr, flush=True)
+        try:
+            said = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True).stderr.strip()
+        except OSError as error:
+            said = f"not queued again: {error}"
+        print(f"Slurm job {job}: {said or 'queued again'}", file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,12 @@ from super_gradients.training.utils.utils import AverageMeter, unwrap_model
 from torchmetrics import Metric
 
 from sg_resnets.data.order import Place, PlacedLoader
-from sg_resnets.host.current_run import current_run
+from sg_resnets.host.current_run import as_data, current_run
 from sg_resnets.host.preemption import Stop
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.find import LATEST
 from sg_resnets.training.intervals import Interval
+from sg_resnets.utils.files import make_folder
 
 SECONDS_BETWEEN_QUESTIONS = 0.5  # to the other processes: has one of them been asked to stop?
 logger = get_logger(__name__)
@@ -74,7 +74,7 @@ class Progress:
         self.resumed = trainer.checkpoint.get("progress")
         if self.resumed is None:
             return
-        self._load_callbacks()
+        self._load_callbacks(self.resumed)
         for parameter, gradient in zip(trainer.net.parameters(), self.resumed["gradients"], strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
@@ -94,9 +94,12 @@ class Progress:
                 f"in {resumed['of'][1]} processes, and now has {len(loader)} in {get_world_size()}"
             )
             return Epoch(self, self._loader, place)
-        trainer.optimizer.load_state_dict(trainer.checkpoint["optimizer_state_dict"])
-        if trainer._torch_lr_scheduler is not None:
-            trainer._torch_lr_scheduler.load_state_dict(trainer.checkpoint["torch_scheduler_state_dict"])
+        params = trainer.training_params
+        if params.load_opt_params and as_data(params.initial_lr) == resumed["initial_lr"]:
+            # The epoch's start has set the rates of its first batch.
+            trainer.optimizer.load_state_dict(trainer.checkpoint["optimizer_state_dict"])
+            if trainer._torch_lr_scheduler is not None:
+                trainer._torch_lr_scheduler.load_state_dict(trainer.checkpoint["torch_scheduler_state_dict"])
         return Epoch(self, self._loader, replace(place, batch=resumed["batch"]), resumed)
 
     def take_up(self, resumed: Mapping[str, Any]) -> None:
@@ -156,9 +159,10 @@ class Progress:
         """Write the state that is not saved yet into `ckpt_latest.pth`; of several processes the first does."""
         trainer, state = self.trainer, self.unsaved
         self.written()
-        if state is not None and trainer.training_params.save_model and not trainer.ddp_silent_mode:
-            checkpoints.write(state, Path(trainer.checkpoints_dir_path, LATEST))
         self.stop.answered()
+        if state is not None and trainer.training_params.save_model and not trainer.ddp_silent_mode:
+            folder = make_folder(trainer.checkpoints_dir_path, "ckpt_root_dir")  # of a user's own logger there is none
+            checkpoints.write(state, folder / LATEST)
 
     def written(self) -> None:
         """Note that `ckpt_latest.pth` is of now."""
@@ -198,6 +202,7 @@ class Progress:
             "processes": self._processes() if batch else [],
             "gradients": [parameter.grad for parameter in trainer.net.parameters()],
             "best": [trainer.metric_to_watch, float(trainer.best_metric), trainer._best_ckpt_metrics],
+            "initial_lr": as_data(trainer.training_params.initial_lr),
             "snapshots": getattr(trainer.model_weight_averaging, "figures", None),
             "callbacks": self._changed(),
             "stop_training": bool(self.context.stop_training),
@@ -244,8 +249,8 @@ class Progress:
             changed[name] = {key: copy.deepcopy(state[key]) for key in state if before.get(key) != now[key]}
         return {name: state for name, state in changed.items() if state}
 
-    def _load_callbacks(self, resumed: Mapping[str, Any] | None = None) -> None:
-        saved = (resumed or self.resumed or {}).get("callbacks", {})
+    def _load_callbacks(self, resumed: Mapping[str, Any]) -> None:
+        saved = resumed["callbacks"]
         for callback, name in zip(self.trainer.phase_callbacks, self._states(), strict=True):
             vars(callback).update(copy.deepcopy(saved.get(name, {})))
 

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
         if previous is not None and target.exists():
             keep(target, target.with_name(previous))
         os.replace(temporary, target)
-        flush(target.parent)
+        with suppress(OSError):  # some network file systems do not flush names
+            flush(target.parent)
     except OSError as error:
         hint = "give another place" if isinstance(error, PermissionError) else "is the disk full?"
         raise SgResnetsError(f"{path} cannot be written ({error.strerror or error}): {hint}") from error

@@ -152,8 +152,7 @@ REPAIRS = (
     Repair(
         "interrupt",
         "Ctrl-C before the first epoch's end leaves no checkpoint, SIGTERM never; a stopped run ends with exit code "
-        "0, and "
-        "in a sweep the next job begins; a killed run loses its epoch, and the next ones differ",
+        "0, and in a sweep the next job begins; a killed run loses its epoch, and the next ones differ",
         [
             Patch(Trainer, "train", train_to_the_signal),
             Patch(Trainer, "_maybe_eval_before_resume", begin),
