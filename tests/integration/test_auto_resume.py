@@ -70,6 +70,9 @@ def test_two_starts_of_one_command_train_once(run_warm, tmp_path):
     (tmp_path / "seen").touch()
     assert second.returncode == 1 and "this recipe is being trained in" in second.stderr
     assert first.wait(100) == 0 and len(list(tmp_path.glob("*/RUN_*"))) == 1
+    third = run_warm(*command, cwd=tmp_path)
+    assert third.returncode == 0 and "is finished, nothing is left to train" in third.stdout
+    assert len(list(tmp_path.glob("*/RUN_*"))) == 1
 
 
 def test_a_killed_process_holds_nothing_though_its_children_live_on(tmp_path):

@@ -48,13 +48,12 @@ def fingerprint(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def unfinished(experiment: Path, asked: str) -> tuple[Path | None, bool]:
+def begun(experiment: Path, asked: str, epochs: int) -> tuple[Path | None, bool]:
     """Return the latest run with a checkpoint that such a recipe has begun, and whether it has come to its end."""
     for run in runs_with(experiment, LATEST):
         mark = run / ".hydra" / FINGERPRINT
         if mark.is_file() and mark.read_text() == asked:
             state = read(run / LATEST)
-            epochs = state["recipe"]["training_hyperparams"]["max_epochs"]
             return run, state["epoch"] >= epochs or state.get("progress", {}).get("stop_training", False)
     return None, False
 
@@ -90,7 +89,7 @@ def going_on(recipe: Any, current: CurrentRun) -> Iterator[bool]:
     experiment = Path(get_checkpoints_dir_path(ckpt_root_dir=root, experiment_name=recipe.experiment_name))
     asked = fingerprint(current.recipe)
     with one_at_a_time(experiment, asked):
-        run, is_finished = unfinished(experiment, asked)
+        run, is_finished = begun(experiment, asked, current.recipe["training_hyperparams"]["max_epochs"])
         if run is not None and is_finished:
             print(f"{run} is finished, nothing is left to train: resume=False begins a new run")
             current.objective = float(read(run / BEST)["acc"]) if (run / BEST).is_file() else None

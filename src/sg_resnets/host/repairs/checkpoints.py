@@ -24,7 +24,7 @@ from sg_resnets.host.patching import Patch, Put, Repair
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.find import LATEST
 from sg_resnets.utils.errors import MisfitError, SgResnetsError
-from sg_resnets.utils.files import whole_file
+from sg_resnets.utils.files import whole_file, write_bytes
 
 
 @dataclass
@@ -107,9 +107,13 @@ def write_first_recipe(original: Callable[..., None], self: BaseSGLogger) -> Non
     """Write the recipe into the folder of a new run."""
     original(self)
     run = current_run()
-    if run is not None and not Path(self._local_dir, ".hydra", "config.yaml").is_file():
+    if run is None:
+        return
+    folder = Path(self._local_dir, ".hydra")
+    if not (folder / "config.yaml").is_file():
         _write_recipe(run, self._local_dir)
-        Path(self._local_dir, ".hydra", FINGERPRINT).write_text(fingerprint(run.recipe))
+    if not (folder / FINGERPRINT).is_file():  # Hydra, at the command line, has written the rest
+        write_bytes(folder / FINGERPRINT, fingerprint(run.recipe).encode())
 
 
 def _write_recipe(run: CurrentRun, folder: str) -> None:
