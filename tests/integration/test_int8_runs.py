@@ -1,6 +1,7 @@
 """INT8 recipes calibrate, fine-tune, export and report."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from onnx import numpy_helper
 
+from sg_resnets.runs.checkpoints import read
 from sg_resnets.utils.errors import SgResnetsError
 from support import GREY_8, QAT_RECIPE
 
@@ -119,6 +121,22 @@ def test_a_killed_fine_tuning_resumed_ends_as_one_that_was_not(quantise, compose
     found = torch.load(cut / "ckpt_latest.pth")
     assert found["epoch"] == 2 and (cut / "qat.onnx").is_file()
     assert all(torch.equal(expected[key], value) for key, value in found["ema_net"].items())
+
+
+def test_a_signal_ends_the_fine_tuning_and_what_would_follow(quantise, tmp_path, host):
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Ended(Callback):
+        def on_train_batch_end(self, context):
+            signal.raise_signal(signal.SIGTERM)
+
+    CALLBACKS["Ended"] = Ended
+    with pytest.raises(SystemExit, match="143"):
+        quantise("epochs=2", "experiment_name=cut", "training_hyperparams.phase_callbacks=[Ended]")
+    del CALLBACKS["Ended"]
+    (cut,) = (tmp_path / "cut").glob("RUN_*")
+    assert read(cut / "ckpt_latest.pth")["progress"]["batch"] == 1 and not list(cut.glob("*.onnx"))
 
 
 def test_learnt_ranges_move_and_skipped_modules_stay_float(quantise):

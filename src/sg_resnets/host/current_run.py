@@ -18,13 +18,11 @@ class CurrentRun:
     Attributes:
         composed: the recipe with its interpolations, so that what is overridden later reaches what is derived from it.
         recipe: the same, resolved, as plain containers.
-        exit_code: what the command ends with, if a signal has ended the training: SuperGradients goes on.
         objective: the best value of the watched metric, for whom it may concern: Hydra's optimising sweepers.
     """
 
     composed: DictConfig
     recipe: dict[str, Any]
-    exit_code: int | None = None
     objective: float | None = None
 
 

@@ -71,7 +71,8 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
                 seed_network(recipe)
             with going_on(recipe, current) if auto and trains else nullcontext(False) as is_finished:
                 if is_finished:
-                    return leave(current)
+                    _objective.set(current.objective)
+                    return None
                 with launcher_ends_its_job(current):
                     return original(cls, recipe, *args, **kwargs)
 
@@ -146,7 +147,7 @@ def launcher_ends_its_job(current: CurrentRun) -> Iterator[None]:
         if current.recipe.get("ckpt_root_dir"):
             experiment = Path(current.recipe["ckpt_root_dir"], current.recipe["experiment_name"])
             current.objective = float(read(find_run(experiment, BEST) / BEST)["acc"])
-    leave(current)
+    _objective.set(current.objective)
 
 
 def refuse_wrong_recipe(cls: type[Trainer], cfg: Any) -> None:
@@ -257,13 +258,6 @@ def make_paths_absolute(recipe: Any) -> None:
 def seed_network(recipe: Any) -> None:
     """Seed before the network is built, the same in all processes: a distributed run starts from one network."""
     random_seed(is_ddp=False, device="cpu", seed=recipe.training_hyperparams.get("seed", 42))
-
-
-def leave(current: CurrentRun) -> None:
-    """Hand the objective to Hydra, and end as a signal has asked."""
-    _objective.set(current.objective)
-    if current.exit_code is not None:
-        raise SystemExit(current.exit_code)
 
 
 def return_objective(self: JobReturn, value: Any) -> None:

@@ -35,10 +35,11 @@ class EndEvaluation(Callback):
 def train_to_the_signal(
     original: Callable[..., Any], self: Trainer, model: Any, training_params: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
-    """Train until the end or a signal, which the current run is told of; without a recipe, the process ends with it.
+    """Train until the end or a signal, with which the command ends; after Ctrl-C a program that has called the Trainer
+    itself goes on.
 
     Raises:
-        SystemExit: a signal other than Ctrl-C ended a training that no recipe describes.
+        SystemExit: a signal has ended the training.
     """
     training_params = dict(training_params or {})
     interval = Interval.parse(training_params.get("save_every"))
@@ -48,11 +49,8 @@ def train_to_the_signal(
         training_params["phase_callbacks"] = [*callbacks, EndEvaluation(stop)]
         result = original(self, model, training_params, *args, **kwargs)
     if stop.signal is not None:
-        run = current_run()
-        if run is not None:
-            run.exit_code = stop.exit_code
         stop.pass_on()
-        if run is None and stop.signal != SIGINT:
+        if current_run() is not None or stop.signal != SIGINT:
             raise SystemExit(stop.exit_code)
     return result
 
