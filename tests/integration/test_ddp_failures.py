@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+import torch
 
 from sg_resnets.utils.errors import SgResnetsError
 from support import COMMAND, two_processes
@@ -81,3 +82,27 @@ def test_a_port_in_use_is_one_line(tmp_path):
             capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**os.environ, **place},
         )  # fmt: skip
     assert done.returncode == 1 and f"port {port} is in use" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_processes_again_and_they_go_on(tmp_path):
+    (tmp_path / "die.py").write_text(
+        "import os, pathlib\n"
+        "from super_gradients.common.registry.registry import register_callback\n"
+        "from super_gradients.training.utils.callbacks import Callback\n"
+        "@register_callback('Die')\n"
+        "class Die(Callback):\n"
+        "    def on_train_batch_end(self, context):\n"
+        "        if context.epoch == 1 and os.environ['RANK'] == '1' and not pathlib.Path('died').exists():\n"
+        "            pathlib.Path('died').touch()\n"
+        "            os.kill(os.getpid(), 9)\n"
+    )
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2", "-m"]
+    die = ["plugins=[die]", "training_hyperparams.phase_callbacks=[Die]", "epochs=2", f"ckpt_root_dir={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, *torchrun, *COMMAND, *die], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0 and (tmp_path / "died").exists(), done.stderr[-3000:]
+    (latest,) = tmp_path.glob("*/RUN_*/ckpt_latest.pth")  # one run, not two
+    assert torch.load(latest, weights_only=True)["epoch"] == 2
