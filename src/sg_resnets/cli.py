@@ -16,6 +16,7 @@ from sg_resnets.runs.recipes import describe_result, known_recipes, our_recipes,
 from sg_resnets.utils.checks import integer
 from sg_resnets.utils.dotlist import parse_dotlist
 from sg_resnets.utils.errors import SgResnetsError, choices, one_line
+from sg_resnets.utils.foreign_code import refusing
 from sg_resnets.utils.plots import check_picture, save_figure
 from sg_resnets.utils.plugins import import_plugins
 
@@ -27,13 +28,17 @@ app = typer.Typer(
 )
 Plugins = Annotated[list[str] | None, typer.Option("--plugin", help="Your module with the network's block.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, such as lr=0.05 epochs=3")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Build what the recipe names under _target_, whatever it is.")
+]
 Run = Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a checkpoint.")]
 
 
 def main() -> None:
     """Run the command; a mistake of the user is one line and exit code 1."""
     try:
-        app()
+        with refusing():
+            app()
     except SgResnetsError as error:
         sys.exit(f"sg-resnets: {one_line(error)}")
     except ModuleNotFoundError as error:
@@ -125,21 +130,23 @@ def recipes() -> None:
 
 
 @app.command()
-def train(recipe: str, overrides: Overrides = None) -> None:
+def train(recipe: str, overrides: Overrides = None, allow_code: AllowCode = False) -> None:
     """Train a recipe: `python -m super_gradients.train_from_recipe --config-name=RECIPE OVERRIDES`."""
     if recipe not in (known := known_recipes()):
         raise SgResnetsError(f"unknown recipe '{recipe}': {choices(recipe, known)}")
     module = "super_gradients.train_from_recipe"
     sys.argv = [module, f"--config-name={recipe}", *(overrides or [])]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    with refusing(not allow_code):
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 @app.command()
-def resume(run: Path, overrides: Overrides = None) -> None:
+def resume(run: Path, overrides: Overrides = None, allow_code: AllowCode = False) -> None:
     """Go on with a run: RUN is its folder, or its experiment's (then the latest run). Overrides: epochs=20 ..."""
     from sg_resnets.runs.resume import resume_run
 
-    resume_run(run, overrides or [])
+    with refusing(not allow_code):
+        resume_run(run, overrides or [])
 
 
 @app.command()

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sg_resnets.runs.checkpoints import read
 from sg_resnets.utils.errors import SgResnetsError
+from support import TINY
 
 
 def test_resume_keeps_best(train, tmp_path):
@@ -110,11 +112,8 @@ def test_a_disk_that_is_full_is_one_line(train, monkeypatch):
 
 def test_a_checkpoint_runs_no_module_unasked(train, host, tmp_path, monkeypatch):
     """A checkpoint is data: the modules that its recipe names are not imported because it names them."""
-    import torch
-
     from sg_resnets.runs.evaluate import evaluate_checkpoint
     from sg_resnets.runs.predict import predict_images
-    from sg_resnets.utils.errors import SgResnetsError
 
     monkeypatch.chdir(tmp_path)
     Path("theirs.py").write_text("raise SystemExit('ran')")
@@ -124,3 +123,39 @@ def test_a_checkpoint_runs_no_module_unasked(train, host, tmp_path, monkeypatch)
     for use in (evaluate_checkpoint, lambda path, plugins: predict_images(path, [], plugins)):
         with pytest.raises(SgResnetsError, match="not imported unasked: add --plugin theirs"):
             list(use(Path("sent.pth"), []))
+
+
+HOSTILE = "+training_hyperparams.extra={_target_: os.mkdir, path: %s}"
+
+
+def test_a_command_builds_nothing_of_others_unless_it_is_told_to(sg_resnets_command, tmp_path):
+    command = ["train", "fashion_mnist_mini_resnet20", *TINY, f"ckpt_root_dir={tmp_path}", HOSTILE % "here"]
+    done = sg_resnets_command(*command, cwd=tmp_path)
+    assert done.returncode == 1 and "extra._target_=os.mkdir: a recipe that may be another's" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "here").exists()
+    sg_resnets_command(*command, "--allow-code", cwd=tmp_path)
+    assert (tmp_path / "here").exists()
+
+
+def test_a_checkpoints_recipe_builds_nothing_of_others(train, tmp_path):
+    from sg_resnets.runs.evaluate import evaluate_checkpoint
+    from sg_resnets.runs.predict import predict_images
+
+    _, run = train()
+    state = torch.load(run / "ckpt_best.pth", weights_only=True)
+    state["recipe"]["arch_params"]["extra"] = {"_target_": "os.mkdir", "path": str(tmp_path / "here")}
+    torch.save(state, tmp_path / "sent.pth")
+    for use in (evaluate_checkpoint, lambda path, plugins: predict_images(path, [], plugins)):
+        with pytest.raises(SgResnetsError, match=r"^arch_params.extra._target_=os.mkdir: "):
+            list(use(tmp_path / "sent.pth", []))
+    assert not (tmp_path / "here").exists()
+
+
+def test_the_checkpoints_that_are_asked_for_are_kept_and_can_be_evaluated(train, command):
+    _, run = train("epochs=4", "training_hyperparams.keep_every=2", "training_hyperparams.keep_last=1", "resume=False")
+    assert sorted(path.name for path in run.glob("ckpt_kept*")) == ["ckpt_kept_epoch_2.pth", "ckpt_kept_epoch_4.pth"]
+    train("epochs=5", "training_hyperparams.keep_every=2", "training_hyperparams.keep_last=1", "resume=True")
+    kept = {path.name: read(path)["epoch"] for path in sorted(run.glob("ckpt_kept*"))}
+    assert kept == {f"ckpt_kept_epoch_{epoch}.pth": epoch for epoch in (2, 4, 5)}
+    code, printed, _ = command("evaluate", run / "ckpt_kept_epoch_2.pth")
+    assert code == 0 and "2 epochs" in printed

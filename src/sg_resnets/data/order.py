@@ -2,7 +2,8 @@
 epoch that is taken up in its middle goes on with the batches, and the augmentation, that it would have had.
 
 PyTorch's loader draws its order from the global generator, and each of its workers augments with a generator that goes
-on from batch to batch: both depend on what was drawn before, and on the number of workers.
+on from batch to batch: both depend on what was drawn before, and on the number of workers. Here any number of workers,
+none among them, makes the same batches.
 """
 
 import copy
@@ -10,7 +11,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -115,4 +116,15 @@ class PlacedLoader:
         with _seeded(replace(place, batch=0), *(getattr(each, "generator", None) for each in drawing)):
             self._batches.indices = list(islice(sampler, len(self.loader)))  # a sampler may have no end
         self._batches.place = place
-        return iter(self._loader)
+        batches = iter(self._loader)
+        return batches if self.loader.num_workers else self._made_here(batches, place)
+
+    @staticmethod
+    def _made_here(batches: Iterator[Any], place: Place) -> Iterator[Any]:
+        """The batches that this process makes, with the random numbers that a worker would make each with."""
+        for number in count(place.batch):
+            with _seeded(replace(place, batch=number)):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch

@@ -1,10 +1,8 @@
-"""Callbacks for `phase_callbacks` in a recipe: curves, diagnostics, and an end to a training that cannot be saved."""
+"""Callbacks for `phase_callbacks` in a recipe: curves and diagnostics."""
 
-import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from super_gradients.training.metrics.metric_utils import get_metrics_titles
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
-from super_gradients.training.utils.early_stopping import EarlyStop
-from super_gradients.training.utils.utils import fuzzy_str, unwrap_model
+from super_gradients.training.utils.utils import unwrap_model
 from torch import nn
 
 from sg_resnets.diagnostics.gradient_flow import BlockGradient, block_weights, draw_gradient_flow, first_to_last
 from sg_resnets.models import named_blocks
 from sg_resnets.runs.curves import EpochRecord, draw_curves, read_curves, write_curves
-from sg_resnets.runs.find import LATEST
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.files import write_rows
 from sg_resnets.utils.hooks import watched
@@ -162,65 +158,6 @@ class ActivationStatistics(Callback):
     def on_training_end(self, context: PhaseContext) -> None:
         if self.rows:
             _save(context, "activations", self.rows, draw_activations(self.rows))
-
-
-class StopWhenNotFinite(Callback):
-    """Ends training at the step whose loss is NaN or infinite, before it is written into a checkpoint.
-
-    On a CPU that is before the step. On a GPU it is after it, when SuperGradients has waited for the loss anyway; the
-    statistics of batch-norm still tell where the numbers broke. A loss that `EarlyStop(check_finite=True)` among the
-    `others` watches is left to it: it ends the run itself, at an epoch's end.
-
-    Raises:
-        SgResnetsError: names step, layer and the last good checkpoint.
-    """
-
-    def __init__(self, others: Sequence[Any] = ()) -> None:
-        self.others = others
-
-    def on_train_batch_backward_end(self, context: PhaseContext) -> None:
-        if context.device == "cpu":
-            self._check(context)
-
-    def on_train_batch_end(self, context: PhaseContext) -> None:
-        if context.device != "cpu":
-            self._check(context)
-
-    def _check(self, context: PhaseContext) -> None:
-        loss = float(context.loss)
-        if math.isfinite(loss) or _is_watched(context.loss_logging_items_names, self.others):
-            return
-        layer = _first_broken_layer(unwrap_model(context.net))
-        latest = Path(context.ckpt_dir, LATEST)
-        saved = f"the last good checkpoint is {latest}" if latest.is_file() else "nothing was saved yet"
-        raise SgResnetsError(
-            f"the loss is {loss} at step {context.batch_idx + 1} of epoch {context.epoch + 1}, first in {layer}: "
-            f"try a lower lr, or training_hyperparams.clip_grad_norm=1.0; {saved}"
-        )
-
-
-def _is_watched(losses: Sequence[str], callbacks: Sequence[Any]) -> bool:
-    """Whether an EarlyStop among the callbacks, as they are or as YAML has them, ends a run whose loss is not
-    finite."""
-    for callback in callbacks:
-        params = callback.get("EarlyStop") if isinstance(callback, Mapping) else None
-        if isinstance(callback, EarlyStop):
-            params = {"monitor": callback.monitor_key, "check_finite": callback.check_finite}
-        watched_loss = params and params.get("check_finite", True) and fuzzy_str(str(params.get("monitor")))
-        if watched_loss and watched_loss in map(fuzzy_str, losses):
-            return True
-    return False
-
-
-def _first_broken_layer(network: nn.Module) -> str:
-    for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and not all(
-            t.isfinite().all() for t in (*module.parameters(), module.running_mean, module.running_var) if t is not None
-        ):
-            return name
-        if not list(module.children()) and not all(p.isfinite().all() for p in module.parameters()):
-            return name
-    return "the loss itself"
 
 
 def _refuse_without_blocks(callback: Callback, context: PhaseContext) -> None:

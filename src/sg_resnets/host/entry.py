@@ -40,6 +40,7 @@ from sg_resnets.runs.find import BEST, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
 from sg_resnets.utils.errors import SgResnetsError, one_line
 from sg_resnets.utils.files import make_folder
+from sg_resnets.utils.foreign_code import is_refused, refuse_foreign_code, refuse_name
 from sg_resnets.utils.paths import PACKAGE
 from sg_resnets.utils.plugins import import_plugins
 
@@ -61,6 +62,8 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
             apply_shortcuts(recipe)
             import_plugins(plugins_of(recipe))
             name_networks(recipe)
+            if is_refused():
+                refuse_foreign_code(OmegaConf.to_container(recipe), plugins_of(recipe))
             check_recipe(recipe)
             make_paths_absolute(recipe)
         with running(recipe) as current:
@@ -241,6 +244,13 @@ def leave_validation_workers(
         loader.num_workers, config.num_workers = workers, None
 
 
+def known_class(original: Callable[[str], Any], name: str) -> Any:
+    """Return what `${class:NAME}` stands for, unless it is refused."""
+    if is_refused():
+        refuse_name(f"${{class:{name}}}", name)
+    return original(name)
+
+
 def make_paths_absolute(recipe: Any) -> None:
     """Write down where files are, so that a run can be resumed from another folder; what follows another key stays
     so."""
@@ -281,6 +291,7 @@ REPAIRS = (
             Patch(KDTrainer, "train_from_config", run),
             Patch(RecipeShortcutsCallback, "on_run_start", leave_validation_workers),
             Put(omegaconf_utils, "hydra_output_dir_resolver", resolve_experiment_folder),
+            Patch(omegaconf_utils, "get_cls", known_class),
             Put(JobReturn, "return_value", property(vars(JobReturn)["return_value"].fget, return_objective)),
         ],
     ),

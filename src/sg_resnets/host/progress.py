@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from sg_resnets.host.current_run import as_data, current_run
 from sg_resnets.host.preemption import Stop
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.find import LATEST
+from sg_resnets.runs.retention import Kept
 from sg_resnets.training.intervals import Interval
 from sg_resnets.utils.files import make_folder
 
@@ -48,6 +50,9 @@ class Progress:
         interval: after how long a checkpoint is written within an epoch.
         resumed: the `progress` of the checkpoint that is taken up; None at a start.
         unsaved: what an interrupted validation leaves: the state at its epoch's last batch.
+        rollbacks: how often the run was sent back to a checkpoint with half the rate.
+        saves_start: whether a new run is saved before its first batch.
+        kept: which epochs' checkpoints are kept.
     """
 
     trainer: Trainer
@@ -55,7 +60,13 @@ class Progress:
     interval: Interval
     resumed: Mapping[str, Any] | None = None
     unsaved: dict[str, Any] | None = None
+    rollbacks: int = 0
+    saves_start: bool = False
+    kept: Kept = field(default_factory=Kept)
     context: PhaseContext = None
+    _asked_rate: Any = None  # that of the recipe, before any rollback
+    _slower: float = 1.0  # what the rates in the checkpoint are still to be multiplied with
+    _has_saved: bool = False
     _loader: PlacedLoader | None = None
     _callbacks: dict[str, dict[str, bytes]] = field(default_factory=dict)  # as they were when training began
     _steps: int = 0
@@ -69,14 +80,49 @@ class Progress:
         self.context = context
         self._callbacks = {name: _pickled(state) for name, state in self._states().items()}
         trainer = self.trainer
-        if not trainer.load_checkpoint or trainer.load_weights_only:
-            return
-        self.resumed = trainer.checkpoint.get("progress")
+        self._scale_loaded_rates()
+        self.resumed = self._loaded() or None
+        self.kept = Kept.of(trainer.training_params.to_dict(), self._loaded().get("kept"))
+        if self.saves_start and not trainer.load_checkpoint:
+            self.unsaved = self.state(trainer.start_epoch, 0, False)
+            self.save()
         if self.resumed is None:
             return
         self._load_callbacks(self.resumed)
         for parameter, gradient in zip(trainer.net.parameters(), self.resumed["gradients"], strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+    def _loaded(self) -> Mapping[str, Any]:
+        trainer = self.trainer
+        is_resumed = trainer.load_checkpoint and not trainer.load_weights_only
+        return trainer.checkpoint.get("progress") or {} if is_resumed else {}
+
+    def set_rate(self) -> None:
+        """Halve the recipe's rate as often as the run was rolled back, before optimiser and schedule are built. A
+        resume that asks for another rate gets it."""
+        params, loaded = self.trainer.training_params, self._loaded()
+        self._asked_rate = as_data(params.initial_lr)
+        before = loaded.get("rollbacks", 0) if loaded.get("initial_lr") == self._asked_rate else 0
+        self.rollbacks = max(self.rollbacks, before)
+        self._slower = 0.5 ** (self.rollbacks - before)
+        if self.rollbacks:
+            params.initial_lr = _scaled(params.initial_lr, 0.5**self.rollbacks)
+
+    def _scale_loaded_rates(self) -> None:
+        trainer, schedule = self.trainer, self.trainer._torch_lr_scheduler
+        if self._slower == 1.0 or not trainer.load_checkpoint:
+            return
+        for group in trainer.optimizer.param_groups:
+            group.update({key: group[key] * self._slower for key in _RATES if key in group})
+        for key in ("base_lrs", "_last_lr"):
+            if schedule is not None and hasattr(schedule, key):
+                setattr(schedule, key, [rate * self._slower for rate in getattr(schedule, key)])
+
+    def way_back(self) -> dict[str, Any]:
+        """Return the training parameters with which the run is resumed from what was saved last."""
+        folder = Path(self.trainer.checkpoints_dir_path)
+        back = {"resume": True, "run_id": folder.name}
+        return {**back, "resume_path": None, "ckpt_name": LATEST, "load_opt_params": True} if self._has_saved else back
 
     def epoch(self, context: PhaseContext) -> "Epoch":
         """Return the loader of an epoch: from its first batch on, or from that which the checkpoint stopped before."""
@@ -95,7 +141,7 @@ class Progress:
             )
             return Epoch(self, self._loader, place)
         params = trainer.training_params
-        if params.load_opt_params and as_data(params.initial_lr) == resumed["initial_lr"]:
+        if params.load_opt_params and self._asked_rate == resumed["initial_lr"] and self._slower == 1.0:
             # The epoch's start has set the rates of its first batch.
             trainer.optimizer.load_state_dict(trainer.checkpoint["optimizer_state_dict"])
             if trainer._torch_lr_scheduler is not None:
@@ -164,8 +210,17 @@ class Progress:
             folder = make_folder(trainer.checkpoints_dir_path, "ckpt_root_dir")  # of a user's own logger there is none
             checkpoints.write(state, folder / LATEST)
 
+    def end_epoch(self, state: Mapping[str, Any], logger: Any) -> None:
+        """Write `ckpt_latest.pth` at an epoch's end, through SuperGradients' logger, and what is kept beside it."""
+        epoch = state["epoch"]
+        self.kept.add(epoch, state["acc"])
+        logger.add_checkpoint(LATEST, {**state, "progress": self.progress(epoch, 0)}, epoch)
+        self.written()
+        self.kept.settle(Path(self.trainer.checkpoints_dir_path), epoch)
+
     def written(self) -> None:
         """Note that `ckpt_latest.pth` is of now."""
+        self._has_saved = True
         self.unsaved = None
         self.interval.begin(self._steps)
 
@@ -202,7 +257,9 @@ class Progress:
             "processes": self._processes() if batch else [],
             "gradients": [parameter.grad for parameter in trainer.net.parameters()],
             "best": [trainer.metric_to_watch, float(trainer.best_metric), trainer._best_ckpt_metrics],
-            "initial_lr": as_data(trainer.training_params.initial_lr),
+            "initial_lr": self._asked_rate,
+            "rollbacks": self.rollbacks,
+            "kept": dict(self.kept.figures),
             "snapshots": getattr(trainer.model_weight_averaging, "figures", None),
             "callbacks": self._changed(),
             "stop_training": bool(self.context.stop_training),
@@ -305,6 +362,13 @@ def _sums(metric: Metric) -> dict[str, Any]:
     """What a metric has added up; whether it has seen anything is a flag or a number, by torchmetrics' version."""
     keys = [*metric._defaults, *(key for key in ("_update_called", "_update_count") if hasattr(metric, key))]
     return {key: copy.deepcopy(getattr(metric, key)) for key in keys}
+
+
+_RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # of a parameter group
+
+
+def _scaled(rate: Any, factor: float) -> Any:
+    return {key: each * factor for key, each in rate.items()} if isinstance(rate, Mapping) else rate * factor
 
 
 _PLAIN = (type(None), bool, int, float, str, torch.Tensor)

@@ -20,6 +20,7 @@ from super_gradients.training.utils.utils import fuzzy_keys, fuzzy_str, get_fuzz
 
 from sg_resnets.distillation.student import is_distillation
 from sg_resnets.host.current_run import as_data
+from sg_resnets.host.divergence import ON_DIVERGENCE
 from sg_resnets.host.repairs.loggers import check_packages
 from sg_resnets.runs.recipes import SHORTCUTS
 from sg_resnets.training.intervals import INTERVAL
@@ -40,10 +41,15 @@ CHECKS: dict[str, Check] = {
     "resume": Check(BOOLEAN.allows, "True, False or auto"),
     f"{TRAINING}.seed": integer(0),
     f"{TRAINING}.mixed_precision": Check(BOOLEAN.allows, BOOLEAN.words + "; mixed_precision_dtype chooses the format"),
-    **{f"{TRAINING}.{key}": BOOLEAN for key in ("channels_last", "torch_compile", "sync_bn", "find_unused_parameters")},
+    **{
+        f"{TRAINING}.{key}": BOOLEAN
+        for key in ("channels_last", "torch_compile", "sync_bn", "find_unused_parameters", "deterministic")
+    },
     "dataset_params.train_dataset_params.horizontal_flip": BOOLEAN,
     f"{TRAINING}.batch_accumulate": integer(1),
     f"{TRAINING}.save_every": INTERVAL,
+    f"{TRAINING}.on_divergence": ON_DIVERGENCE,
+    **{f"{TRAINING}.keep_{key}": integer(0) for key in ("last", "best", "every")},
     f"{TRAINING}.clip_grad_norm": NOT_NEGATIVE,
     f"{TRAINING}.optimizer_params.weight_decay": NOT_NEGATIVE,
     f"{TRAINING}.criterion_params.smooth_eps": NOT_NEGATIVE,
@@ -54,6 +60,7 @@ ALIASES = {"learning_rate": "lr", "batchsize": "batch_size"}
 # Keys of training_hyperparams that are read, besides those that SuperGradients has defaults for.
 OTHER_KEYS = (
     "max_epochs", "loss", "channels_last", "mixed_precision_dtype", "find_unused_parameters", "run_id", "save_every",
+    "on_divergence", "deterministic", "keep_last", "keep_best", "keep_every",
 )  # fmt: skip
 MISSPELT = 0.85  # difflib's ratio from which on a key that nothing reads is taken for one that is read
 # Keys under which one name is chosen. Two recipes that choose differently are merged into both.

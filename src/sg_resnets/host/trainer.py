@@ -15,11 +15,13 @@ from super_gradients.training.utils.ema_decay_schedules import EMA_DECAY_FUNCTIO
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sg_resnets.host.callbacks import StopWhenNotFinite
 from sg_resnets.host.current_run import current_run
+from sg_resnets.host.divergence import ROLLBACK, StopWhenNotFinite
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.models import ResNet
+from sg_resnets.training.determinism import deterministic
 from sg_resnets.training.memory import keep_freed_memory
+from sg_resnets.utils.checks import BOOLEAN
 from sg_resnets.utils.errors import SgResnetsError
 
 AVERAGED_PART, MOST_OF_BEFORE = 0.25, 0.5  # of an average's weight, from before the last quarter of training
@@ -47,8 +49,10 @@ def train_checked(
     if training_params.get("ema") and train_loader is not None:
         warn_of_slow_average(training_params, len(train_loader))
     callbacks = list(training_params.get("phase_callbacks") or [])
-    training_params["phase_callbacks"] = [*callbacks, StopWhenNotFinite(callbacks)]
-    result = original(self, model, training_params, train_loader, valid_loader, *args, **kwargs)
+    together = training_params.get("on_divergence") == ROLLBACK
+    training_params["phase_callbacks"] = [*callbacks, StopWhenNotFinite(callbacks, together)]
+    with deterministic(BOOLEAN("deterministic", training_params.get("deterministic") or False)):
+        result = original(self, model, training_params, train_loader, valid_loader, *args, **kwargs)
     run = current_run()
     if run is not None:
         run.objective = float(self.best_metric)

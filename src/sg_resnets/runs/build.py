@@ -14,6 +14,7 @@ from sg_resnets.quantization.graph import QuantizedNetwork, rebuild
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.runs.checkpoints import averaged_weights
 from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.foreign_code import refuse_foreign_code
 from sg_resnets.utils.plugins import import_plugins
 
 # Keys of a data set's parameters that say which images it has; all others say what is done to them.
@@ -36,7 +37,7 @@ def recipe_of(state: Mapping[str, Any], plugins: Sequence[str]) -> DictConfig:
     reads it has to name them again.
 
     Raises:
-        SgResnetsError: a module that it was trained with is not among `plugins`.
+        SgResnetsError: a module that it was trained with, or has something built of, is not among `plugins`.
     """
     recipe = OmegaConf.create(state["recipe"])
     missing = [module for module in recipe.get("plugins") or [] if module not in plugins]
@@ -45,6 +46,7 @@ def recipe_of(state: Mapping[str, Any], plugins: Sequence[str]) -> DictConfig:
             f"the network was trained with plugins, modules of yours that are not imported unasked: add "
             f"{' '.join(f'--plugin {module}' for module in missing)}"
         )
+    refuse_foreign_code(state["recipe"], plugins)
     import_plugins(plugins)
     return recipe
 

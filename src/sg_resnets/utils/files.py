@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,14 +49,18 @@ def flush(path: Path) -> None:
         os.close(opened)
 
 
-def keep(path: Path, under: Path) -> None:
-    """Give a file a second name, of which another file is lost; at any moment one of the two has it."""
+def keep(path: Path, under: Path, copied: bool = False) -> None:
+    """Give a file a second name, of which another file is lost; at any moment one of the two has it. Where the file
+    system has no links it loses its first name, or, if asked for, is copied."""
     link = Path(f"{under}.{os.getpid()}.tmp")
     try:
         os.link(path, link)
-        os.replace(link, under)
-    except OSError:  # no links on this file system
-        os.replace(path, under)
+    except OSError:
+        if not copied:
+            os.replace(path, under)
+            return
+        shutil.copyfile(path, link)
+    os.replace(link, under)
 
 
 def write_bytes(path: Path, contents: bytes) -> None:

@@ -10,11 +10,11 @@ from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
 
 from sg_resnets.host.current_run import current_run
+from sg_resnets.host.divergence import train_on
 from sg_resnets.host.patching import Patch, Put, Repair
 from sg_resnets.host.preemption import Stop, signals_noted
-from sg_resnets.host.progress import Epoch, Progress
+from sg_resnets.host.progress import Epoch
 from sg_resnets.runs.find import LATEST
-from sg_resnets.training.intervals import Interval
 from sg_resnets.utils.errors import LoaderError
 
 
@@ -42,17 +42,21 @@ def train_to_the_signal(
         SystemExit: a signal has ended the training.
     """
     training_params = dict(training_params or {})
-    interval = Interval.parse(training_params.get("save_every"))
     with signals_noted() as stop:
-        self.progress = Progress(self, stop, interval)
         callbacks = list(training_params.get("phase_callbacks") or [])
         training_params["phase_callbacks"] = [*callbacks, EndEvaluation(stop)]
-        result = original(self, model, training_params, *args, **kwargs)
+        result = train_on(self, lambda params: original(self, model, params, *args, **kwargs), training_params, stop)
     if stop.signal is not None:
         stop.pass_on()
         if current_run() is not None or stop.signal != SIGINT:
             raise SystemExit(stop.exit_code)
     return result
+
+
+def set_rate(original: Callable[..., None], self: Trainer) -> None:
+    """Halve the rate as often as the run was rolled back, when its checkpoint is read and nothing else is built."""
+    original(self)
+    self.progress.set_rate()
 
 
 def begin(original: Callable[..., None], self: Trainer, context: PhaseContext, silent_mode: bool) -> None:
@@ -141,9 +145,7 @@ def commit_last(original: Callable[..., None], self: Trainer, *args: Any, **kwar
     finally:
         self.sg_logger = logger
     if held.state is not None:
-        epoch = held.state["epoch"]
-        logger.add_checkpoint(LATEST, {**held.state, "progress": self.progress.progress(epoch, 0)}, epoch)
-        self.progress.written()
+        self.progress.end_epoch(held.state, logger)
 
 
 REPAIRS = (
@@ -153,6 +155,7 @@ REPAIRS = (
         "0, and in a sweep the next job begins; a killed run loses its epoch, and the next ones differ",
         [
             Patch(Trainer, "train", train_to_the_signal),
+            Patch(Trainer, "_load_checkpoint_to_model", set_rate),
             Patch(Trainer, "_maybe_eval_before_resume", begin),
             Patch(Trainer, "_train_epoch", train_from_place),
             Patch(Trainer, "_validate_epoch", save_epoch),

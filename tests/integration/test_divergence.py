@@ -1,0 +1,132 @@
+"""A loss that becomes NaN: the run ends, or goes back to its last checkpoint with half the rate."""
+
+import pytest
+import torch
+from torch import nn
+
+from sg_resnets.runs.checkpoints import read
+
+ROLLBACK = "training_hyperparams.on_divergence=rollback"
+
+
+@pytest.fixture
+def breaks(host):
+    """breaks(n, m, ...): the loss is NaN at the n-th, m-th ... step, counted through all attempts. It returns the
+    rates of all steps."""
+    from super_gradients.common.registry.registry import CALLBACKS, LOSSES
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Breaking(nn.CrossEntropyLoss):
+        at, seen = (), 0
+
+        def forward(self, outputs, labels):
+            loss = super().forward(outputs, labels)
+            if torch.is_grad_enabled():
+                Breaking.seen += 1
+                loss = loss * float("nan") if Breaking.seen in Breaking.at else loss
+            return loss
+
+    class Rates(Callback):
+        def __init__(self):
+            pass
+
+        def on_train_batch_gradient_step_start(self, context):
+            rates.append(context.optimizer.param_groups[0]["lr"])
+
+    rates = []
+
+    def at(*numbers):
+        Breaking.at, Breaking.seen = numbers, 0
+        rates.clear()
+        return rates
+
+    LOSSES["Breaking"], CALLBACKS["Rates"] = Breaking, Rates
+    yield at
+    del LOSSES["Breaking"], CALLBACKS["Rates"]
+
+
+# 4 batches an epoch.
+SETTINGS = [
+    "epochs=3", "lr=0.04", "training_hyperparams.loss=Breaking", "~training_hyperparams.criterion_params.smooth_eps",
+    "training_hyperparams.lr_warmup_epochs=0", "training_hyperparams.phase_callbacks=[TrainingCurves,Rates]",
+]  # fmt: skip
+CONSTANT = "training_hyperparams.lr_mode={StepLR: {step_size: 100, gamma: 0.1, phase: TRAIN_EPOCH_END}}"
+
+
+@pytest.mark.parametrize("schedule", [[], [CONSTANT]])
+def test_it_goes_back_to_the_epoch_before_with_half_the_rate(schedule, breaks, train, tmp_path, capfd):
+    rates = breaks(6)
+    _, run = train(*SETTINGS, ROLLBACK, *schedule)
+    first, again = rates[:5], rates[5:]
+    assert len(again) == 8 and again[0] == pytest.approx(first[4] / 2)
+    assert "the loss is nan at step 2 of epoch 2" in (said := capfd.readouterr().err)
+    assert "back to the last checkpoint, with 0.5 of the rate (1 of at most 3 rollbacks)" in said
+    assert [*tmp_path.glob("*/RUN_*")] == [run]
+    latest = read(run / "ckpt_latest.pth")
+    assert latest["epoch"] == 3 and latest["progress"]["rollbacks"] == 1
+    assert [line.split(",")[0] for line in (run / "curves.csv").read_text().split()] == ["epoch", "1", "2", "3"]
+
+
+def test_before_the_first_checkpoint_it_begins_anew_from_the_same_network(breaks, train):
+    rates = breaks(3)
+    _, run = train(*SETTINGS, ROLLBACK, "+training_hyperparams.save_ckpt_epoch_list=[1]")
+    assert len(rates) == 2 + 12 and rates[2] == pytest.approx(rates[0] / 2)
+    breaks()
+    _, other = train(*SETTINGS, "lr=0.02", "experiment_name=other", "+training_hyperparams.save_ckpt_epoch_list=[1]")
+    one, two = (read(each / "ckpt_epoch_1.pth")["net"] for each in (run, other))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_within_an_epoch_it_goes_on_where_it_was_saved(breaks, train):
+    rates = breaks(4)
+    train(*SETTINGS, ROLLBACK, "training_hyperparams.save_every=2steps")
+    assert len(rates) == 3 + 10
+
+
+def test_after_three_times_it_ends(breaks, train):
+    rates = breaks(5, 6, 7, 8)
+    with pytest.raises(ValueError, match=r"^the loss is nan at step 1 of epoch 2, .* rolled back 3 times, to no avail"):
+        train(*SETTINGS, ROLLBACK)
+    assert len(rates) == 4
+
+
+def test_a_resumed_run_keeps_its_rate_unless_it_is_given_another(breaks, train):
+    rates = breaks(6)
+    train(*SETTINGS, ROLLBACK, CONSTANT)
+    breaks()
+    train(*SETTINGS, ROLLBACK, CONSTANT, "resume=True", "epochs=4")
+    assert rates == [pytest.approx(0.02)] * 4
+    breaks()
+    train(*SETTINGS, ROLLBACK, "resume=True", "epochs=5", "lr=0.01", "training_hyperparams.cosine_final_lr_ratio=1.0")
+    assert rates == [pytest.approx(0.01)] * 4
+
+
+def test_two_rollbacks_quarter_the_rate(breaks, train):
+    rates = breaks(6, 9)
+    train(*SETTINGS, ROLLBACK, CONSTANT)
+    assert [round(rate, 9) for rate in rates] == [0.04] * 5 + [0.02] * 2 + [0.01] * 8
+
+
+def test_otherwise_the_run_ends(breaks, train):
+    breaks(6)
+    with pytest.raises(ValueError, match=r"the loss is nan at step 2 of epoch 2, .* last good checkpoint is .*latest"):
+        train(*SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ("training_hyperparams.on_divergence=back", "on_divergence='back': must be one of stop, rollback"),
+        ("training_hyperparams.save_model=False", "on_divergence=rollback needs checkpoints"),
+    ],
+)
+def test_what_cannot_be_rolled_back_is_refused(setting, message, train):
+    with pytest.raises(ValueError, match=message):
+        train(ROLLBACK, setting)
+
+
+def test_early_stop_is_left_alone(breaks, train, capfd):
+    breaks(6)
+    stop = "training_hyperparams.phase_callbacks=[{EarlyStop: {phase: TRAIN_EPOCH_END, monitor: Breaking, mode: min}}]"
+    train(*SETTINGS, stop)
+    assert "rollback" not in capfd.readouterr().err
