@@ -59,7 +59,7 @@ SMOOTH = "~training_hyperparams.criterion_params.smooth_eps"
         ),
         (["training_hyperparams.lr_mode={StepLR: {phase: TRAIN_BATCH_STEP}}"], "StepLR needs step_size"),
         (
-            ["training_hyperparams.phase_callbacks=[{EarlyStop: {phase: VALIDATION_EPOCH_END, patienc: 3}}]"],
+            ["training_hyperparams.phase_callbacks=[{EarlyStop: {phase: TRAIN_EPOCH_END, monitor: Top5, patienc: 3}}]"],
             "EarlyStop takes no patienc: did you mean patience",
         ),
         (

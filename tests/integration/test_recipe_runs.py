@@ -2,6 +2,7 @@
 
 import itertools
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,3 +158,25 @@ def test_finetuning_on_a_folder_of_pictures(resnet18, host, compose, tmp_path, h
     assert network.fc.out_features == 2
     seen = network.predict(np.zeros((40, 50, 3), np.uint8), fuse_model=False, fp16=False)
     assert seen.class_names == ["cats", "dogs"]
+
+
+@pytest.mark.slow
+def test_nothing_is_found_wrong_with_supergradients_own_recipes(compose, host):
+    from importlib.util import find_spec
+
+    from omegaconf import open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    from sg_resnets.host.recipe_checks import mistakes_in
+
+    folder = Path(find_spec("super_gradients").origin).with_name("recipes")
+    seen, found = 0, {}
+    for name in sorted(path.stem for path in folder.glob("*.yaml")):
+        try:
+            cfg = compose(recipe=name, tiny=False)
+            with open_dict(cfg):
+                found[name] = list(mistakes_in(cfg))
+        except OmegaConfBaseException:  # it waits for a value
+            continue
+        seen += 1
+    assert seen > 40 and not {name: said for name, said in found.items() if said}

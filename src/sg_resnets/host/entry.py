@@ -32,7 +32,7 @@ from sg_resnets.host.auto_resume import going_on, take_auto
 from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.preemption import EXIT_CODES
-from sg_resnets.host.recipe_checks import check_recipe
+from sg_resnets.host.recipe_checks import RecipeMistakes, check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
 from sg_resnets.host.repairs.names import registered_name
 from sg_resnets.runs.checkpoints import read
@@ -88,7 +88,8 @@ class RecipeError(SgResnetsError, CompactHydraException):
         """Return the error with this text, as one that `except type(error)` catches."""
         bases = (cls,) if isinstance(error, cls) else (cls, type(error))
         methods = {"__init__": Exception.__init__, "__str__": lambda self: self.args[0]}
-        return type(cls.__name__, bases, methods)(one_line(text))
+        lines = text.splitlines() if isinstance(error, RecipeMistakes) else [text]
+        return type(cls.__name__, bases, methods)("\n".join(map(one_line, lines)))
 
     def __reduce__(self) -> Any:
         return RecipeError, (str(self),)  # the class made above is known in this process alone

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 from super_gradients.common.registry.registry import (
+    ARCHITECTURES,
     CALLBACKS,
     LOSSES,
     LR_SCHEDULERS_CLS_DICT,
@@ -17,15 +18,20 @@ from super_gradients.common.registry.registry import (
 )
 from super_gradients.training.params import DEFAULT_TRAINING_PARAMS
 from super_gradients.training.utils.utils import fuzzy_keys, fuzzy_str, get_fuzzy_mapping_param
+from torch.utils.data import DataLoader
 
 from sg_resnets.distillation.student import is_distillation
+from sg_resnets.host import signatures
 from sg_resnets.host.current_run import as_data
 from sg_resnets.host.divergence import ON_DIVERGENCE
+from sg_resnets.host.network_checks import check_network
 from sg_resnets.host.repairs.loggers import check_packages
 from sg_resnets.runs.recipes import SHORTCUTS
 from sg_resnets.training.intervals import INTERVAL
-from sg_resnets.utils.checks import BOOLEAN, NOT_NEGATIVE, PROBABILITY, Check, integer
-from sg_resnets.utils.errors import SgResnetsError, choices, similar
+from sg_resnets.training.precision import DTYPES
+from sg_resnets.utils.checks import BOOLEAN, FINITE, NOT_NEGATIVE, PROBABILITY, Check, integer, one_of
+from sg_resnets.utils.errors import SgResnetsError, choices, one_line, similar
+from sg_resnets.utils.foreign_code import PACKAGES, is_known, targets
 
 TRAINING = "training_hyperparams"
 RATE = Check(
@@ -47,6 +53,7 @@ CHECKS: dict[str, Check] = {
     },
     "dataset_params.train_dataset_params.horizontal_flip": BOOLEAN,
     f"{TRAINING}.batch_accumulate": integer(1),
+    f"{TRAINING}.mixed_precision_dtype": one_of(*DTYPES),
     f"{TRAINING}.save_every": INTERVAL,
     f"{TRAINING}.on_divergence": ON_DIVERGENCE,
     **{f"{TRAINING}.keep_{key}": integer(0) for key in ("last", "best", "every")},
@@ -65,84 +72,178 @@ OTHER_KEYS = (
 MISSPELT = 0.85  # difflib's ratio from which on a key that nothing reads is taken for one that is read
 # Keys under which one name is chosen. Two recipes that choose differently are merged into both.
 CHOICES = (f"{TRAINING}.lr_mode", f"{TRAINING}.loss", "dataset_params.train_dataloader_params.sampler")
-GIVEN_BY_TRAINER = ("phase", "metric_name", "optimizer")  # to a schedule of PyTorch's
-
-
-def check_recipe(recipe: Any) -> None:
-    """Check a recipe's values; an absent or null key is left alone.
-
-    Raises:
-        SgResnetsError: a value that its key does not take.
-    """
-    for name, check in CHECKS.items():
-        for key in filter(None, (name, SHORTCUTS.get(name))):
-            value = OmegaConf.select(recipe, key, throw_on_missing=False)
-            if value is not None:
-                check(key, value)
-    refuse_misspelt(recipe)
-    refuse_merged(recipe)
-    training = OmegaConf.select(recipe, TRAINING) or {}
-    check_packages(training.get("sg_logger"))
-    check_schedule(training)
-    check_optimizer(training)
-    for key, name, params, registry, filled in named_parts(training):
-        check_parameters(key, name, params, registry, filled)
-    if is_distillation(recipe):
-        check_distillation(recipe)
-
-
-def refuse_misspelt(recipe: Any) -> None:
-    """Refuse a key that is nearly one that is read: nothing would read it, and the run would not be what was asked
-    for."""
-    training = OmegaConf.select(recipe, TRAINING) or ()
-    used = set(
-        re.findall(r"\$\{([^:}]+)\}", OmegaConf.to_yaml(OmegaConf.create(as_data(OmegaConf.to_container(recipe)))))
-    )
-    read_in_training = (*DEFAULT_TRAINING_PARAMS, *OTHER_KEYS)
-    for prefix, keys, read in (("", recipe, SHORTCUTS), (f"{TRAINING}.", training, read_in_training)):
-        for key in keys:
-            candidates = similar(key, read, count=1, cutoff=MISSPELT)
-            meant = ALIASES.get(key) or (f"{prefix}{candidates[0]}" if candidates else None)
-            if meant and key not in read and f"{prefix}{key}" not in used:
-                raise SgResnetsError(f"nothing reads {prefix}{key}: did you mean {meant}?")
-
-
-def refuse_merged(recipe: Any) -> None:
-    """Refuse two names where one is chosen: a recipe's dict and the one it stands on are merged, and one of the two
-    would be ignored without a word."""
-    for key in CHOICES:
-        value = OmegaConf.select(recipe, key, throw_on_missing=False)
-        if isinstance(value, Mapping) and len(value) > 1 and "_target_" not in value:
-            names = " and ".join(map(str, value))
-            deletions = " or ".join(f"'~{key}.{name}'" for name in value)
-            raise SgResnetsError(f"{key} has {names}, and takes one: delete the other with {deletions}")
 
 
 def _public(registry: Mapping[str, Any]) -> list[str]:
     return [name for name in registry if not name.startswith("_")]
 
 
-def check_schedule(training: Any) -> None:
-    """Refuse an unknown warm-up or schedule."""
+# What the schedules and warm-ups of SuperGradients read besides, each from its arguments.
+READ_BY_SCHEDULES = sorted(
+    {
+        name
+        for registry in (LR_SCHEDULERS_CLS_DICT, LR_WARMUP_CLS_DICT)
+        for mode in _public(registry)
+        for name in inspect.signature(registry[mode]).parameters
+    }
+)
+IN_ITS_RECIPES = ("warmup_momentum", "warmup_bias_lr", "multiply_head_lr")  # though nothing reads them
+READ_BY_LOADERS = ("min_samples", "auto_wrap_sampler_when_ddp")
+BY_DEFAULT: dict[type, Check] = {
+    bool: BOOLEAN,
+    int: FINITE,
+    float: FINITE,
+    list: Check(lambda value: isinstance(value, list | tuple | ListConfig), "a list"),
+    dict: Check(lambda value: isinstance(value, Mapping), "a dict"),
+}
+OF_SEVERAL_TYPES = ("resume_strict_load", "resume")
+GIVEN_BY_TRAINER = ("phase", "metric_name", "optimizer")  # to a schedule of PyTorch's
+
+
+class RecipeMistakes(SgResnetsError):
+    """Several of them, a line each."""
+
+
+def check_recipe(recipe: Any) -> None:
+    """Check a recipe, and say all that is wrong with it at once; an absent or null key is left alone.
+
+    Raises:
+        SgResnetsError: something in it cannot be meant.
+    """
+    found = list(dict.fromkeys(one_line(each) for each in mistakes_in(recipe)))
+    if len(found) == 1:
+        raise SgResnetsError(found[0])
+    if found:
+        raise RecipeMistakes("\n".join([f"{len(found)} mistakes in the recipe:", *(f"- {each}" for each in found)]))
+
+
+def mistakes_in(recipe: Any) -> Iterator[str]:
+    """Yield a line for each mistake."""
+    training = OmegaConf.select(recipe, TRAINING) or {}
+    yield from check_values(recipe)
+    yield from check_keys(recipe)
+    yield from check_merged(recipe)
+    try:
+        check_packages(training.get("sg_logger"))
+    except SgResnetsError as error:
+        yield str(error)
+    yield from check_schedule(training)
+    yield from check_optimizer(training)
+    for key, name, params, registry, filled in named_parts(training):
+        yield from check_part(key, name, params, registry, filled)
+    for split in ("train", "val"):
+        key = f"dataset_params.{split}_dataloader_params"
+        loading = OmegaConf.select(recipe, key) or {}
+        yield from signatures.mistakes(key, "the loader", loading, DataLoader, ("dataset", *READ_BY_LOADERS))
+    if is_distillation(recipe):
+        yield from check_distillation(recipe)
+    yield from check_network(recipe)
+
+
+def check_values(recipe: Any) -> Iterator[str]:
+    """Values that their keys do not take: by `CHECKS`, and of the rest of training_hyperparams those of another type
+    than SuperGradients' default."""
+    for name, check in CHECKS.items():
+        for key in filter(None, (name, SHORTCUTS.get(name))):
+            value = OmegaConf.select(recipe, key, throw_on_missing=False)
+            if value is not None and not check.allows(value):
+                yield check.refusal(key, value)
+                break
+    for key, default in DEFAULT_TRAINING_PARAMS.items():
+        name = f"{TRAINING}.{key}"
+        value = OmegaConf.select(recipe, name, throw_on_missing=False)
+        is_checked = name in CHECKS or name in SHORTCUTS.values()
+        typed = type(default) in BY_DEFAULT and not is_checked and key not in OF_SEVERAL_TYPES
+        if typed and value is not None and not is_built(value) and not BY_DEFAULT[type(default)].allows(value):
+            yield BY_DEFAULT[type(default)].refusal(name, value)
+
+
+def is_built(value: Any) -> bool:
+    """Whether Hydra builds it."""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def check_keys(recipe: Any) -> Iterator[str]:
+    """Keys that nothing reads, so that the run would not be what was asked for: in training_hyperparams all, unless
+    there is code of the user's that may read them; elsewhere those that are nearly one that is read."""
+    training = OmegaConf.select(recipe, TRAINING) or ()
+    text = OmegaConf.to_yaml(OmegaConf.create(as_data(OmegaConf.to_container(recipe))))
+    used = {path.rpartition(".")[2] for path in re.findall(r"\$\{([^:}]+)\}", text)}
+    read_in_training = [*DEFAULT_TRAINING_PARAMS, *OTHER_KEYS, *READ_BY_SCHEDULES, *IN_ITS_RECIPES]
+    own_code = has_own_code(recipe)
+    for prefix, keys, read in (("", recipe, list(SHORTCUTS)), (f"{TRAINING}.", training, read_in_training)):
+        for key in keys:
+            if key in read or key in used or str(key).startswith("_"):  # of Hydra
+                continue
+            near = similar(key, read, count=1, cutoff=MISSPELT)
+            meant = ALIASES.get(key) or (f"{prefix}{near[0]}" if near else None)
+            if meant:
+                yield f"nothing reads {prefix}{key}: did you mean {meant}?"
+            elif prefix and not own_code:
+                yield f"nothing reads {prefix}{key}: {elsewhere(recipe, key) or choices(key, read)}"
+
+
+def has_own_code(recipe: Any) -> bool:
+    """Whether something of the user's own may read what a recipe says."""
+    registered = [cls for registry in (ARCHITECTURES, CALLBACKS, LOSSES, METRICS) for cls in registry.values()]
+    modules = {cls.__module__.partition(".")[0] for cls in registered if hasattr(cls, "__module__")}
+    names = [str(name) for _, name in targets(OmegaConf.to_container(recipe))]
+    return bool(recipe.get("plugins")) or not modules <= {*PACKAGES} or not all(map(is_known, names))
+
+
+def elsewhere(recipe: Any, key: str) -> str:
+    """Return where else in a recipe such a key is, as a question."""
+    places = [
+        f"{part}.{key}"
+        for part in (
+            *(f"{TRAINING}.{group}" for group in ("optimizer_params", "criterion_params", "ema_params")),
+            *(
+                f"dataset_params.{split}_{kind}_params"
+                for split in ("train", "val")
+                for kind in ("dataset", "dataloader")
+            ),
+            "arch_params",
+        )
+        if key in (OmegaConf.select(recipe, part, throw_on_missing=False) or ())
+    ]
+    return f"did you mean {places[0]}?" if places else ""
+
+
+def check_merged(recipe: Any) -> Iterator[str]:
+    """Two names where one is chosen: a recipe's dict and the one it stands on are merged, and one of the two would be
+    ignored without a word."""
+    for key in CHOICES:
+        value = OmegaConf.select(recipe, key, throw_on_missing=False)
+        if isinstance(value, Mapping) and len(value) > 1 and "_target_" not in value:
+            names = " and ".join(map(str, value))
+            deletions = " or ".join(f"'~{key}.{name}'" for name in value)
+            yield f"{key} has {names}, and takes one: delete the other with {deletions}"
+
+
+def check_schedule(training: Any) -> Iterator[str]:
+    """An unknown warm-up or schedule."""
     warmup, schedule = training.get("warmup_mode"), training.get("lr_mode")
     if (warmup is None and "warmup_mode" in training) or (isinstance(warmup, str) and warmup not in LR_WARMUP_CLS_DICT):
-        raise SgResnetsError(f"unknown warmup_mode '{warmup}': {choices(str(warmup), _public(LR_WARMUP_CLS_DICT))}")
+        yield f"unknown warmup_mode '{warmup}': {choices(str(warmup), _public(LR_WARMUP_CLS_DICT))}"
     if isinstance(schedule, str) and schedule not in LR_SCHEDULERS_CLS_DICT:
-        raise SgResnetsError(
+        yield (
             f"unknown lr_mode '{schedule}': {choices(schedule, _public(LR_SCHEDULERS_CLS_DICT))}; or one of PyTorch's "
             "with its parameters, such as {StepLR: {step_size: 30, phase: TRAIN_EPOCH_END}}"
         )
 
 
-def check_optimizer(training: Any) -> None:
-    """Refuse parameters that the optimiser does not take: as a rule the recipe's, which are another optimiser's."""
-    name = training.get("optimizer")
-    if not (isinstance(name, str) and name in OPTIMIZERS):
+def check_optimizer(training: Any) -> Iterator[str]:
+    """Parameters that the optimiser does not take: as a rule the recipe's, which are another optimiser's."""
+    name, params = training.get("optimizer"), training.get("optimizer_params") or {}
+    if not (isinstance(name, str) and name in OPTIMIZERS and isinstance(params, Mapping)):
         return
-    unknown = _unknown_parameters(OPTIMIZERS[name], training.get("optimizer_params") or {})
+    unknown = signatures.unknown_parameters(OPTIMIZERS[name], params)
     if unknown:
         remove = " ".join(f"'~{TRAINING}.optimizer_params.{key}'" for key in unknown)
-        raise SgResnetsError(f"{name} takes no {', '.join(unknown)}: leave them out with {remove}")
+        yield f"{name} takes no {', '.join(unknown)}: leave them out with {remove}"
+    known = {key: value for key, value in params.items() if key not in unknown}
+    given = tuple(inspect.signature(OPTIMIZERS[name]).parameters)[:2]  # the network's parameters, and the rate
+    yield from signatures.mistakes(f"{TRAINING}.optimizer_params", name, known, OPTIMIZERS[name], (*given, "lr"))
 
 
 def named_parts(training: Any) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any], tuple[str, ...]]]:
@@ -167,54 +268,31 @@ def named_parts(training: Any) -> Iterator[tuple[str, str, Mapping[str, Any], Ma
                 yield from ((f"{TRAINING}.{key}", name, params or {}, registry, ()) for name, params in part.items())
 
 
-def check_parameters(
+def check_part(
     key: str, name: str, params: Mapping[str, Any], registry: Mapping[str, Any], filled: tuple[str, ...]
-) -> None:
-    """Refuse parameters that a loss, metric, schedule or callback does not take, and the lack of one that it needs; a
-    name that is not registered is answered by SuperGradients."""
+) -> Iterator[str]:
+    """Parameters that a loss, metric, schedule or callback does not take, and the lack of one that it needs; a name
+    that is not registered is answered by SuperGradients."""
     cls = registry.get(name) or (
         get_fuzzy_mapping_param(name, registry) if fuzzy_str(name) in fuzzy_keys(registry) else None
     )
-    if cls is None or not isinstance(params, Mapping) or "_target_" in params:
-        return
-    signature = inspect.signature(cls).parameters.values()
-    valid = [one.name for one in signature if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    valid += [each for each in filled if each not in valid and each != "optimizer"]
-    for unknown in (each for each in _unknown_parameters(cls, params) if each not in filled):
-        wrong = f"~{key}.{unknown}"
-        raise SgResnetsError(
-            f"{key}: {name} takes no {unknown}: {choices(unknown, valid)}; leave it out with '{wrong}'"
-        )
-    needed = [
-        one.name
-        for one in signature
-        if one.default is one.empty and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-    ]
-    missing = [each for each in needed if each not in params and each not in filled]
-    if missing:
-        raise SgResnetsError(f"{key}: {name} needs {', '.join(missing)}: add +{key}.{missing[0]}=VALUE")
+    if cls is not None and isinstance(params, Mapping) and "_target_" not in params:
+        yield from signatures.mistakes(key, name, params, cls, filled)
 
 
-def _unknown_parameters(cls: Any, params: Mapping[str, Any]) -> list[str]:
-    signature = inspect.signature(cls).parameters
-    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.values()):
-        return []
-    return [str(key) for key in params if key not in signature]
-
-
-def check_distillation(recipe: Any) -> None:
-    """Refuse a teacher that knows nothing, and networks of other numbers of classes."""
+def check_distillation(recipe: Any) -> Iterator[str]:
+    """A teacher that knows nothing, and networks of other numbers of classes."""
     sources = ("checkpoint_path", "pretrained_weights")
     if not recipe.get("smoke") and not any(
         OmegaConf.select(recipe, f"teacher_checkpoint_params.{key}") for key in sources
     ):
-        raise SgResnetsError(
+        yield (
             "the teacher has no weights, so there is nothing to learn from it: set "
             "teacher_checkpoint_params.checkpoint_path=FILE or teacher_checkpoint_params.pretrained_weights=KIND"
         )
     classes = [OmegaConf.select(recipe, f"{who}_arch_params.num_classes") for who in ("student", "teacher")]
     if classes[0] != classes[1]:
-        raise SgResnetsError(
+        yield (
             f"student_arch_params.num_classes={classes[0]} and teacher_arch_params.num_classes={classes[1]}: "
             "both must have the same classes"
         )

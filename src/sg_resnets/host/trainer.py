@@ -41,6 +41,7 @@ def train_checked(
     """Check data and network, train, and tell the current run what the watched metric reached."""
     if train_loader is not None:
         check_data(model, train_loader, valid_loader)
+        refuse_long_accumulation(training_params or {}, train_loader)
     if device_config.device == "cpu":
         keep_freed_memory()
     if OmegaConf.is_config(training_params):
@@ -108,6 +109,16 @@ def is_safe_in_channels_last(network: nn.Module) -> bool:
         m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.in_channels < 8
     ]
     return not narrow
+
+
+def refuse_long_accumulation(training_params: Any, loader: DataLoader) -> None:
+    """Refuse steps of more batches than an epoch has: schedules, and the averages of weights, count steps by epoch."""
+    batches, asked = len(loader), training_params.get("batch_accumulate") or 1
+    if asked > batches > 0:
+        raise SgResnetsError(
+            f"batch_accumulate={asked}: an epoch has {batches} batches, so that it would end without a step: set at "
+            f"most {batches}, or a smaller batch_size"
+        )
 
 
 def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader | None = None) -> None:

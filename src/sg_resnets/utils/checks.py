@@ -22,8 +22,12 @@ class Check:
             SgResnetsError: it is not allowed.
         """
         if not self.allows(value):
-            raise SgResnetsError(f"{name}={value!r}: must be {self.words}")
+            raise SgResnetsError(self.refusal(name, value))
         return value
+
+    def refusal(self, name: str, value: Any) -> str:
+        """Return the line that refuses a value."""
+        return f"{name}={value!r}: must be {self.words}"
 
 
 def is_integer(value: Any) -> bool:
