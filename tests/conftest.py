@@ -72,6 +72,38 @@ def train(compose, tmp_path, host):
     return run
 
 
+# Runs that others start from: a teacher to be distilled, a float network to be quantised.
+
+
+@pytest.fixture(scope="session")
+def teacher(host, tmp_path_factory):
+    """The checkpoint of a small teacher, trained for three epochs."""
+    from super_gradients import init_trainer
+    from super_gradients.common.environment.cfg_utils import load_recipe
+
+    init_trainer()
+    folder = tmp_path_factory.mktemp("teacher")
+    overrides = [f"ckpt_root_dir={folder}", "epochs=3", "batch_size=64", "lr=0.05", "+arch_params.depth=8"]
+    overrides += [
+        f"+dataset_params.{split}_dataset_params.max_samples={n}" for split, n in (("train", 1024), ("val", 256))
+    ]
+    host.Trainer.train_from_config(load_recipe("fashion_mnist_mini_resnet20", overrides=overrides))
+    return next(folder.glob("*/RUN_*/ckpt_best.pth"))
+
+
+@pytest.fixture(scope="session")
+def float_run(host, tmp_path_factory):
+    """The folder of a small float network's run."""
+    from super_gradients import Trainer, init_trainer
+    from super_gradients.common.environment.cfg_utils import load_recipe
+
+    init_trainer()
+    root = tmp_path_factory.mktemp("float")
+    torch.set_num_threads(1)
+    Trainer.train_from_config(load_recipe("fashion_mnist_mini_resnet20", overrides=[*TINY, f"ckpt_root_dir={root}"]))
+    return next(root.glob("*/RUN_*"))
+
+
 # Commands.
 
 

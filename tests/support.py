@@ -15,6 +15,7 @@ from sg_resnets.data import InMemoryImages
 from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import ZOO
+from sg_resnets.runs.checkpoints import read
 from sg_resnets.utils.paths import pretrained_path
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,10 @@ SMALL_RUN = [
     "+dataset_params.train_dataset_params.max_samples=256",
     "+dataset_params.val_dataset_params.max_samples=100",
 ]
+MIXUP = (
+    "+dataset_params.train_dataloader_params.collate_fn={_target_: super_gradients.training.datasets.mixup"
+    ".CollateMixup, mixup_alpha: 0.4, num_classes: 2}"
+)
 TINY = ["epochs=1", "training_hyperparams.mixed_precision=False", *SMALL_RUN]
 
 # Networks.
@@ -132,6 +137,29 @@ def raw(images=None, **options):
 
 def everything(dataset):
     return dataset.__getitems__(range(len(dataset)))
+
+
+# Runs, compared.
+
+
+def differences(one, two, path=""):
+    """Where two checkpoints differ in a bit."""
+    if isinstance(one, dict) and isinstance(two, dict) and one.keys() == two.keys():
+        return [each for key in one for each in differences(one[key], two[key], f"{path}.{key}")]
+    if isinstance(one, list | tuple) and type(one) is type(two) and len(one) == len(two):
+        return [each for i, pair in enumerate(zip(one, two, strict=True)) for each in differences(*pair, f"{path}.{i}")]
+    same = torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+    return [] if same else [path]
+
+
+def results(folder):
+    """What a run has left, without what names it; a run that was killed before its first checkpoint does not count."""
+    (run,) = (latest.parent for latest in folder.glob("*/RUN_*/ckpt_latest.pth"))
+    states = {path.name: read(path) for path in run.glob("*.pth") if path.name != "ckpt_previous.pth"}
+    for state in states.values():
+        state.pop("recipe")
+    curves = [line.split(",")[:5] for line in (run / "curves.csv").read_text().splitlines()]
+    return {"curves": curves, **states}
 
 
 # Several processes.

@@ -15,9 +15,7 @@ _context.set_forkserver_preload(["super_gradients.training", "sg_resnets.host.in
 
 def run(args, cwd, env, timeout=300):
     """What `subprocess.run([sys.executable, *args])` returns; `args` begin with -m and a module, or with a script."""
-    out, err = (Path(cwd, f".{os.getpid()}.{name}") for name in ("stdout", "stderr"))
-    child = _context.Process(target=_become, args=([str(arg) for arg in args], str(cwd), env, out, err))
-    child.start()
+    child, out, err = start(args, cwd, env)
     child.join(timeout)
     if child.exitcode is None:
         child.kill()
@@ -26,6 +24,15 @@ def run(args, cwd, env, timeout=300):
     done = subprocess.CompletedProcess(args, child.exitcode, out.read_text(), err.read_text())
     out.unlink(), err.unlink()
     return done
+
+
+def start(args, cwd, env):
+    """The process, and the files that it prints into."""
+    out, err = (Path(cwd, f".{os.getpid()}.{name}") for name in ("stdout", "stderr"))
+    out.write_text(""), err.write_text("")
+    child = _context.Process(target=_become, args=([str(arg) for arg in args], str(cwd), env, out, err))
+    child.start()
+    return child, out, err
 
 
 def _become(args, cwd, env, out, err):

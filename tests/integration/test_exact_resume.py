@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import torch
 
 from sg_resnets.runs.checkpoints import read
+from support import MIXUP, differences, results
 
 EARLY_STOP = (
     "training_hyperparams.phase_callbacks=[TrainingCurves,Stop,{EarlyStop: {phase: VALIDATION_EPOCH_END, "
     "monitor: Accuracy, mode: max, patience: 1, min_delta: 1.0}}]"
-)
-MIXUP = (
-    "+dataset_params.train_dataloader_params.collate_fn={_target_: super_gradients.training.datasets.mixup"
-    ".CollateMixup, mixup_alpha: 0.4, num_classes: 2}"
 )
 EPOCHS = ["epochs=3", "training_hyperparams.lr_warmup_epochs=1"]
 
@@ -44,26 +40,6 @@ def stop(host):
     CALLBACKS["Stop"] = Stop
     yield at
     del CALLBACKS["Stop"]
-
-
-def differences(one, two, path=""):
-    """Where two checkpoints differ in a bit."""
-    if isinstance(one, dict) and isinstance(two, dict) and one.keys() == two.keys():
-        return [each for key in one for each in differences(one[key], two[key], f"{path}.{key}")]
-    if isinstance(one, list | tuple) and type(one) is type(two) and len(one) == len(two):
-        return [each for i, pair in enumerate(zip(one, two, strict=True)) for each in differences(*pair, f"{path}.{i}")]
-    same = torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
-    return [] if same else [path]
-
-
-def results(folder):
-    """What a run has left, without what names it."""
-    (run,) = folder.glob("*/RUN_*")
-    states = {path.name: read(path) for path in run.glob("*.pth") if path.name != "ckpt_previous.pth"}
-    for state in states.values():
-        state.pop("recipe")
-    curves = [line.split(",")[:5] for line in (run / "curves.csv").read_text().splitlines()]
-    return {"curves": curves, **states}
 
 
 @pytest.fixture

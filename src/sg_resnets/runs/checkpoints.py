@@ -149,7 +149,7 @@ def _files_in(path: Path, name: str) -> list[bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [archive.read(member) for member in archive.namelist() if Path(member).name == name]
-    except zipfile.BadZipFile:
+    except Exception:  # a damaged one may raise any
         return []
 
 

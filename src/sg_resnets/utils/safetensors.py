@@ -1,6 +1,7 @@
 """safetensors files: weights and what belongs to them, without anything that could run."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.files import write_bytes
 
 SUFFIX = ".safetensors"
-_KEY = "sg_resnets"  # safetensors' metadata are strings: ours is one, of JSON
+_KEY = "sg_resnets"  # safetensors' metadata are strings: ours is one, of JSON,
+_CHECKSUM, _NONE = "crc32", "0" * 8  # and another the file's checksum, taken with zeros in its place
 
 
 def read(path: Path, device: str = "cpu") -> dict[str, Any]:
@@ -24,6 +26,7 @@ def read(path: Path, device: str = "cpu") -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        _verify(path)
         with safe_open(path, framework="pt", device=str(device)) as file:
             metadata, keys = file.metadata() or {}, file.keys()
             return {**json.loads(metadata.get(_KEY, "{}")), "net": {key: file.get_tensor(key) for key in keys}}
@@ -41,8 +44,26 @@ def write(weights: Mapping[str, Tensor], metadata: Mapping[str, Any], path: Path
     from safetensors.torch import save
 
     alone = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in weights.items()}
-    contents = save(alone, {_KEY: json.dumps(metadata, default=_plain)})
-    write_bytes(path, contents)  # save_file's are readable for their owner alone
+    contents = save(alone, {_KEY: json.dumps(metadata, default=_plain), _CHECKSUM: _NONE})
+    checksum = _field(f"{zlib.crc32(contents):08x}")
+    write_bytes(path, contents.replace(_field(_NONE), checksum, 1))  # save_file's are readable for their owner alone
+
+
+def _field(checksum: str) -> bytes:
+    return f'"{_CHECKSUM}":"{checksum}"'.encode()
+
+
+def _verify(path: Path) -> None:
+    """Compare a file with its checksum, if it has one: other programs write none.
+
+    Raises:
+        ValueError: they differ.
+    """
+    contents = path.read_bytes()
+    header = contents[8 : 8 + int.from_bytes(contents[:8], "little")]
+    checksum = (json.loads(header).get("__metadata__") or {}).get(_CHECKSUM)
+    if checksum and zlib.crc32(contents.replace(_field(checksum), _field(_NONE), 1)) != int(checksum, 16):
+        raise ValueError("the checksum differs")
 
 
 def _plain(value: Any) -> Any:

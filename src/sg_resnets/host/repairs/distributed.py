@@ -144,7 +144,8 @@ def processes_for_cpu(wanted: int | None) -> int:
 
 
 def join(backend: str) -> None:
-    """Initialise the process group, once.
+    """Initialise the process group, once. Processes that torchrun has started again look for each other anew: what it
+    keeps for them still has the addresses of those that have died.
 
     Raises:
         SgResnetsError: its port is in use.
@@ -152,7 +153,9 @@ def join(backend: str) -> None:
     if dist.is_initialized():
         return
     try:
-        dist.init_process_group(backend=backend, init_method="env://")
+        store, rank, size = next(dist.rendezvous("env://"))
+        attempt = dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        dist.init_process_group(backend, store=attempt, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
         if "EADDRINUSE" not in str(error) and "in use" not in str(error):
             raise
