@@ -1,5 +1,5 @@
-# make install | demo | notebooks | bench | test | test-unit | test-all | test-lowest | lint | tables | lock; the README and
-# docs/contributing.md say what each is for.
+# make install | demo | notebooks | bench | test | test-unit | test-all | test-faults | test-lowest | soak | lint |
+# tables | lock; the README and docs/contributing.md say what each is for.
 PYTHON ?= python3.11
 TORCH ?= lock
 BIN := .venv/bin
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --constraint constraints.txt pyproject.toml
 
-.PHONY: install demo notebooks bench lint tables test test-unit test-all test-lowest lock clean
+.PHONY: install demo notebooks bench lint tables test test-unit test-all test-faults test-lowest soak lock clean
 
 install: .venv/installed
 dev: .venv/installed-dev
@@ -84,6 +84,13 @@ test-lowest: .venv-lowest/installed
 
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "slow or not slow"
+
+# All that docs/contributing.md says of kills and damaged files; about two hours. The soak is two hours more.
+test-faults: dev
+	SG_RESNETS_FAULTS=1 $(BIN)/python -m pytest -s -m "slow or not slow" tests/faults
+
+soak: dev
+	$(BIN)/python tests/faults/soak.py
 
 # Exact versions for Python 3.11 to 3.13 on every platform. The host comes last, and without its own pins.
 lock: dev

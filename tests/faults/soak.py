@@ -2,9 +2,9 @@
 
     python tests/faults/soak.py [MINUTES] [FOLDER]
 
-A small net, a loader whose workers are started anew each epoch, checkpoints every 20 steps, moving averages, curves. Each
-step is followed by a pause, so that other work goes on beside it. Exit code 1 if the memory of the last quarter is over 2 %
-above that of the second, or files or threads are more.
+A small net, a loader whose workers are started anew each epoch, checkpoints every 20 steps, moving averages, curves.
+Each step is followed by a pause, so that other work goes on beside it. Exit code 1 if the memory of the last quarter is
+over 2 % above that of the second, or files or threads are more.
 """
 
 import os

@@ -12,10 +12,11 @@ from typing import Any
 from omegaconf import OmegaConf, open_dict
 from super_gradients.common.environment.checkpoints_dir_utils import get_checkpoints_dir_path
 from super_gradients.common.environment.ddp_utils import is_launched_using_sg
+from super_gradients.training.sg_trainer.sg_trainer import QuantizationResult
 
 from sg_resnets.host.current_run import CurrentRun
 from sg_resnets.runs.checkpoints import read
-from sg_resnets.runs.find import BEST, LATEST, runs_with
+from sg_resnets.runs.find import BEST, LATEST, is_finished, runs_with
 from sg_resnets.runs.recipes import is_quantization
 from sg_resnets.runs.resume import forget_first_weights
 from sg_resnets.utils.errors import SgResnetsError
@@ -48,14 +49,13 @@ def fingerprint(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def begun(experiment: Path, asked: str, epochs: int) -> tuple[Path | None, bool]:
-    """Return the latest run with a checkpoint that such a recipe has begun, and whether it has come to its end."""
+def begun(experiment: Path, asked: str) -> Path | None:
+    """Return the latest run with a checkpoint that such a recipe has begun."""
     for run in runs_with(experiment, LATEST):
         mark = run / ".hydra" / FINGERPRINT
         if mark.is_file() and mark.read_text() == asked:
-            state = read(run / LATEST)
-            return run, state["epoch"] >= epochs or state.get("progress", {}).get("stop_training", False)
-    return None, False
+            return run
+    return None
 
 
 @contextmanager
@@ -82,21 +82,39 @@ def one_at_a_time(experiment: Path, asked: str) -> Iterator[None]:
 
 
 @contextmanager
-def going_on(recipe: Any, current: CurrentRun) -> Iterator[bool]:
-    """While open, the recipe is that of the run that was begun, if one was. Yields whether it is finished, which is
-    said then."""
+def going_on(recipe: Any, current: CurrentRun) -> Iterator[Path | None]:
+    """While open, the recipe is that of the run that was begun, if one was. Yields that run if it is finished, which is
+    said then. One that was trained to its end, and killed before it wrote the last of its files, is not: it goes on
+    with no epoch left."""
     root = recipe.get("ckpt_root_dir")
     experiment = Path(get_checkpoints_dir_path(ckpt_root_dir=root, experiment_name=recipe.experiment_name))
     asked = fingerprint(current.recipe)
     with one_at_a_time(experiment, asked):
-        run, is_finished = begun(experiment, asked, current.recipe["training_hyperparams"]["max_epochs"])
-        if run is not None and is_finished:
+        run = begun(experiment, asked)
+        if run is not None and is_finished(run):
             print(f"{run} is finished, nothing is left to train: resume=False begins a new run")
             current.objective = float(read(run / BEST)["acc"]) if (run / BEST).is_file() else None
-        elif run is not None:
-            with open_dict(recipe):
-                recipe.resume = recipe.training_hyperparams.resume = True
-                recipe.training_hyperparams.run_id = run.name
-            if not is_quantization(recipe):  # which calibrates the float network once more
-                forget_first_weights(recipe)
-        yield is_finished
+            yield run
+            return
+        if run is not None:
+            resume_run(recipe, run)
+        yield None
+
+
+def resume_run(recipe: Any, run: Path) -> None:
+    """Make a recipe resume a run."""
+    state = read(run / LATEST)
+    with open_dict(recipe):
+        recipe.resume = recipe.training_hyperparams.resume = True
+        recipe.training_hyperparams.run_id = run.name
+        if state.get("progress", {}).get("stop_training"):
+            recipe.training_hyperparams.max_epochs = max(state["epoch"], 1)
+    if not is_quantization(recipe):  # which calibrates the float network once more
+        forget_first_weights(recipe)
+
+
+def finished_quantization(run: Path, recipe: Any) -> QuantizationResult:
+    """Return what SuperGradients' callers get of a quantisation that is finished: its files and figures."""
+    metrics = read(run / LATEST).get("metrics", {}).get("valid", {})
+    output = OmegaConf.select(recipe, "export_params.output_onnx_path") or run / "qat.onnx"
+    return QuantizationResult(quantized_model=None, output_onnx_path=str(output), valid_metrics_dict=metrics)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ class CurrentRun:
         composed: the recipe with its interpolations, so that what is overridden later reaches what is derived from it.
         recipe: the same, resolved, as plain containers.
         objective: the best value of the watched metric, for whom it may concern: Hydra's optimising sweepers.
+        folder: the run's, in the process that writes into it.
     """
 
     composed: DictConfig
     recipe: dict[str, Any]
     objective: float | None = None
+    folder: Path | None = None
 
 
 def as_data(value: Any) -> Any:

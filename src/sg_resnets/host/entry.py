@@ -28,7 +28,7 @@ from super_gradients.training.utils.utils import random_seed
 
 from sg_resnets.distillation.student import is_distillation
 from sg_resnets.host import int8
-from sg_resnets.host.auto_resume import going_on, take_auto
+from sg_resnets.host.auto_resume import finished_quantization, going_on, take_auto
 from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.preemption import EXIT_CODES
@@ -36,10 +36,10 @@ from sg_resnets.host.recipe_checks import RecipeMistakes, check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
 from sg_resnets.host.repairs.names import registered_name
 from sg_resnets.runs.checkpoints import read
-from sg_resnets.runs.find import BEST, find_run
+from sg_resnets.runs.find import BEST, FINISHED, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
 from sg_resnets.utils.errors import SgResnetsError, one_line
-from sg_resnets.utils.files import make_folder
+from sg_resnets.utils.files import make_folder, write_bytes
 from sg_resnets.utils.foreign_code import is_refused, refuse_foreign_code, refuse_name
 from sg_resnets.utils.paths import PACKAGE
 from sg_resnets.utils.plugins import import_plugins
@@ -72,12 +72,15 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
             trains = original.__name__ != "evaluate_from_config"
             if trains:
                 seed_network(recipe)
-            with going_on(recipe, current) if auto and trains else nullcontext(False) as is_finished:
-                if is_finished:
+            with going_on(recipe, current) if auto and trains else nullcontext() as finished:
+                if finished is not None:
                     _objective.set(current.objective)
-                    return None
+                    return finished_quantization(finished, recipe) if is_quantization(recipe) else None
                 with launcher_ends_its_job(current):
-                    return original(cls, recipe, *args, **kwargs)
+                    result = original(cls, recipe, *args, **kwargs)
+                if trains and current.folder is not None:
+                    write_bytes(current.folder / FINISHED, b"")
+                return result
 
 
 class RecipeError(SgResnetsError, CompactHydraException):

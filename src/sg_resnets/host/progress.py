@@ -31,7 +31,7 @@ from sg_resnets.data.order import Place, PlacedLoader
 from sg_resnets.host.current_run import as_data, current_run
 from sg_resnets.host.preemption import Stop
 from sg_resnets.runs import checkpoints
-from sg_resnets.runs.find import LATEST
+from sg_resnets.runs.find import FINISHED, LATEST
 from sg_resnets.runs.retention import Kept
 from sg_resnets.training.intervals import Interval
 from sg_resnets.utils.files import make_folder
@@ -79,7 +79,10 @@ class Progress:
         """Note how the callbacks begin, and take up what the checkpoint says."""
         self.context = context
         self._callbacks = {name: _pickled(state) for name, state in self._states().items()}
-        trainer = self.trainer
+        trainer, run = self.trainer, current_run()
+        if run is not None and not trainer.ddp_silent_mode:
+            run.folder = Path(trainer.checkpoints_dir_path)
+            (run.folder / FINISHED).unlink(missing_ok=True)
         self._scale_loaded_rates()
         self.resumed = self._loaded() or None
         self.kept = Kept.of(trainer.training_params.to_dict(), self._loaded().get("kept"))

@@ -8,12 +8,18 @@ from pathlib import Path
 from sg_resnets.utils.errors import MissingFileError
 
 BEST, LATEST = "ckpt_best.pth", "ckpt_latest.pth"
+FINISHED = Path(".hydra", "finished")  # an empty file of a run that has written all that it writes
 
 
 def runs_with(path: Path, *files: str) -> list[Path]:
     """Return the runs that have these files, the latest first: the run that `path` is, or those of the experiment."""
     folders = [path, *sorted(path.glob("RUN_*"), reverse=True)]
     return [folder for folder in folders if all((folder / file).is_file() for file in files)]
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run has come to its end, with all of its files."""
+    return (run / FINISHED).is_file()
 
 
 def find_run(path: Path, checkpoint: str) -> Path:

@@ -9,7 +9,7 @@ from super_gradients import Trainer
 
 from sg_resnets.distillation.student import is_distillation
 from sg_resnets.runs.checkpoints import read
-from sg_resnets.runs.find import LATEST, find_run
+from sg_resnets.runs.find import LATEST, find_run, is_finished
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
 from sg_resnets.utils.dotlist import parse_dotlist
 from sg_resnets.utils.errors import SgResnetsError, choices
@@ -39,7 +39,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> None:
     parse_dotlist(overrides, "override", "epochs=20")
     recipe.merge_with_dotlist(list(overrides))
     epochs, wanted = read(run / LATEST)["epoch"], recipe.epochs or recipe.training_hyperparams.max_epochs
-    if isinstance(wanted, int) and epochs >= wanted:
+    if isinstance(wanted, int) and epochs >= wanted and (is_finished(run) or epochs > wanted):
         raise SgResnetsError(
             f"{run} has trained for {epochs} of {wanted} epochs: resume it with epochs={2 * max(epochs, 1)} for more"
         )

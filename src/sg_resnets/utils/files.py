@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import csv
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
         if previous is not None and target.exists():
             keep(target, target.with_name(previous))
         os.replace(temporary, target)
+        remove_abandoned(target)
         with suppress(OSError):  # some network file systems do not flush names
             flush(target.parent)
     except OSError as error:
@@ -36,6 +38,16 @@ def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
         raise SgResnetsError(f"{path} cannot be written ({error.strerror or error}): {hint}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove what processes that were killed have left of this file."""
+    import psutil
+
+    for path in target.parent.glob(f"{glob.escape(target.name)}.*.tmp"):
+        process = path.name.split(".")[-2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
