@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --constraint constraints.txt pyproject.toml
 
-.PHONY: install demo notebooks bench lint tables test test-unit test-all test-faults test-lowest soak lock clean
+.PHONY: install demo notebooks bench lint tables test test-unit test-all launchers test-faults test-lowest soak lock clean
 
 install: .venv/installed
 dev: .venv/installed-dev
@@ -82,8 +82,13 @@ test-lowest: .venv-lowest/installed
 		data-gradients==0.3.2 super-gradients==3.7.1 --editable .
 	touch $@
 
-test-all: lint
+test-all: lint launchers
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "slow or not slow"
+
+# What the slow tests start sweeps on. Without hydra-ray-launcher's pin of cloudpickle, which joblib does not bear.
+launchers: dev
+	$(PIP) hydra-submitit-launcher hydra-ray-launcher submitit
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock 'ray[default]'
 
 # All that docs/contributing.md says of kills and damaged files; about two hours. The soak is two hours more.
 test-faults: dev

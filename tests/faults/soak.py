@@ -27,8 +27,9 @@ class Pause(Callback):
         time.sleep(0.15)
 """
 COMMAND = [
-    "-m", "super_gradients.train_from_recipe", "--config-name=fashion_mnist_mini_resnet20", "epochs=1000000", "ema=True",
-    "batch_size=64", "num_workers=1", "+arch_params.depth=8", "+arch_params.widths=[4,8,16]", "plugins=[pause]",
+    "-m", "super_gradients.train_from_recipe", "--config-name=fashion_mnist_mini_resnet20", "epochs=1000000",
+    "ema=True", "batch_size=64", "num_workers=1", "+arch_params.depth=8", "+arch_params.widths=[4,8,16]",
+    "plugins=[pause]",
     "+dataset_params.train_dataset_params.max_samples=2048", "+dataset_params.val_dataset_params.max_samples=500",
     "training_hyperparams.save_every=20steps", "training_hyperparams.keep_last=2", "training_hyperparams.keep_best=2",
     "training_hyperparams.phase_callbacks=[TrainingCurves,Pause]", "ckpt_root_dir=.",

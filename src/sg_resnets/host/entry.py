@@ -31,7 +31,7 @@ from sg_resnets.host import int8
 from sg_resnets.host.auto_resume import finished_quantization, going_on, take_auto
 from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
-from sg_resnets.host.preemption import EXIT_CODES
+from sg_resnets.host.preemption import EXIT_CODES, ListenersExit
 from sg_resnets.host.recipe_checks import RecipeMistakes, check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
 from sg_resnets.host.repairs.names import registered_name
@@ -147,7 +147,7 @@ def launcher_ends_its_job(current: CurrentRun) -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        if not in_sweep() or end.code in EXIT_CODES:
+        if not in_sweep() or end.code in EXIT_CODES or isinstance(end, ListenersExit):
             raise
         if end.code:
             raise RecipeError(str(end.code)) from None

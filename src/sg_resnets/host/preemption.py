@@ -19,6 +19,10 @@ EXIT_CODES = [128 + number for number in SIGNALS]  # as a shell says them: 130 f
 SECONDS = 8.0  # to the end of a step and its checkpoint; a cluster kills 10 to 30 s after its signal
 
 
+class ListenersExit(SystemExit):
+    """Whoever listened to the signal ends the process, with a code of its own."""
+
+
 class Stop:
     """What was asked for while a training went on.
 
@@ -28,6 +32,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.seen: set[int] = set()
         self.before: dict[int, Any] = {}
         self._watch: threading.Timer | None = None
 
@@ -38,6 +43,7 @@ class Stop:
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Note a signal; the second Ctrl-C does not wait."""
+        self.seen.add(number)
         if self.signal is None:
             self.signal = number
             self._watch = threading.Timer(SECONDS, self._give_up)
@@ -66,10 +72,16 @@ class Stop:
             self._watch.cancel()
 
     def pass_on(self) -> None:
-        """Let whoever listened before know: submitit's handler, for one, has the job requeued."""
-        before = self.before.get(self.signal or 0)
+        """Let whoever listened before know: submitit's handler, for one, has the job requeued. A cluster sends SIGTERM
+        beside what submitit listens to, before or after it."""
+        listened = getattr(signal, LISTENED_TO, None)
+        number = listened if listened in self.seen else self.signal
+        before = self.before.get(number or 0)
         if callable(before) and before is not signal.default_int_handler:
-            before(self.signal, None)
+            try:
+                before(number, None)
+            except SystemExit as end:
+                raise ListenersExit(end.code) from None
         elif self.signal == getattr(signal, "SIGUSR1", None):
             requeue()
 
