@@ -96,7 +96,10 @@ class Run:
         process.join(seconds)
         if process.exitcode is None:
             os.kill(process.pid, number)
+            sent = time.monotonic()
             process.join(60)
+            self.seconds = time.monotonic() - sent
+            assert self.seconds < 10 or number == signal.SIGKILL
         if process.exitcode not in (0, -number, 128 + number):
             raise AssertionError(f"exit code {process.exitcode} after {signal.Signals(number).name}:\n{self.said()}")
         self.check_loss(exact=process.exitcode == 128 + number)
@@ -157,7 +160,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_it_would_have(kind, commands, 
     wanted, files = results(tmp_path / "whole"), names(tmp_path / "whole")
     assert differences(results(tmp_path / "again"), wanted) == []
     rng = random.Random(kind)
-    ends = []
+    ends, to_exit = [], []
     for number in range(tries(40, 3)):
         run = Run(kind, commands[kind], tmp_path / str(number))
         ended = run.kill(rng.choice([signal.SIGKILL, signal.SIGTERM]), rng.uniform(0.2, 1) * seconds)
@@ -165,9 +168,13 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_it_would_have(kind, commands, 
             ends.append("finished before")
         else:
             ends.append("killed" if ended == -signal.SIGKILL else "stopped")
+            to_exit += [run.seconds] * (ended > 0)
             run.finish()
         assert differences(results(run.folder), wanted) == [] and names(run.folder) == files
-    print(f"{kind}, {seconds:.1f} s: {len(ends)} runs, " + ", ".join(f"{ends.count(e)} {e}" for e in sorted(set(ends))))
+    counted = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
+    print(
+        f"{kind}, {seconds:.1f} s: {len(ends)} runs, {counted}; signal to exit {max(to_exit, default=0):.1f} s at most"
+    )
 
 
 def names(folder):
