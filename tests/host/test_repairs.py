@@ -158,3 +158,13 @@ def test_data_adapters_store_numpys_numbers(host, tmp_path):
 
     write_json(str(tmp_path / "cache.json"), {"classes": np.int64(3), "mean": np.ones(2)})
     assert json.loads((tmp_path / "cache.json").read_text()) == {"classes": 3, "mean": [1.0, 1.0]}
+
+
+def test_a_log_that_cannot_be_written_is_said_once(host, capsys):
+    import logging
+
+    handler = logging.FileHandler("/dev/full")
+    for _ in range(3):
+        handler.handle(logging.LogRecord("x", logging.INFO, "x.py", 1, "a line", (), None))
+    said = capsys.readouterr().err
+    assert said == "/dev/full cannot be written any more (No space left on device)\n"

@@ -168,3 +168,32 @@ def test_two_processes_have_the_gradient_of_one(distiller, images, tmp_path):
         assert buckets == sum(p.numel() for p in network.parameters())
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+BREAKS = """
+import os
+import torch
+from torch import nn
+from super_gradients.common.registry.registry import register_loss
+@register_loss("Breaks")
+class Breaks(nn.CrossEntropyLoss):
+    seen = 0
+    def forward(self, outputs, labels):
+        loss = super().forward(outputs, labels)
+        if torch.is_grad_enabled():
+            Breaks.seen += 1
+            if Breaks.seen == 6 and os.environ["RANK"] == "1":
+                loss = loss * float("nan")
+        return loss
+"""
+
+
+@pytest.mark.slow
+def test_all_processes_go_back_together_when_one_of_them_diverges(tmp_path):
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    asked = ["plugins=[breaks]", "training_hyperparams.loss=Breaks", "training_hyperparams.on_divergence=rollback"]
+    done, runs = two_processes(tmp_path, "torchrun", *asked, "~training_hyperparams.criterion_params.smooth_eps")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "of the rate (1 of at most 3 rollbacks)" in done.stderr and len(runs) == 1
+    latest = torch.load(runs[0] / "ckpt_latest.pth", weights_only=True)
+    assert latest["epoch"] == 2 and latest["progress"]["rollbacks"] == 1

@@ -1,6 +1,7 @@
 """A run that is stopped at any batch and resumed ends as one that was not: whole checkpoints, and curves, compared."""
 
 import multiprocessing
+import os
 import signal
 from pathlib import Path
 from typing import ClassVar
@@ -152,17 +153,22 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(train, stop, tmp_pat
     assert "ckpt_latest.pth is damaged" in said and "ckpt_previous.pth, the one before, is read in its place" in said
 
 
-def test_a_worker_that_dies_is_one_line(train, host):
+@pytest.mark.parametrize(
+    "number, cause", [(signal.SIGKILL, "too little memory"), (signal.SIGBUS, r"shared memory is full \(/dev/shm; .*\)")]
+)
+def test_a_worker_that_dies_is_one_line(number, cause, train, host):
     from super_gradients.common.registry.registry import CALLBACKS
     from super_gradients.training.utils.callbacks import Callback
 
     class Killer(Callback):
         def on_train_batch_end(self, context):
             for worker in multiprocessing.active_children():
-                worker.kill()
+                os.kill(worker.pid, number)
 
     CALLBACKS["Killer"] = Killer
     killer = "training_hyperparams.phase_callbacks=[Killer]"
-    with pytest.raises(ValueError, match=r"^a worker of the loader was ended by the system, .* smaller num_workers"):
+    with pytest.raises(
+        ValueError, match=rf"^a worker of the loader was ended by the system, .*{cause}.*: try a smaller"
+    ):
         train(killer, "num_workers=1", "batch_size=8")
     del CALLBACKS["Killer"]

@@ -34,11 +34,12 @@ from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.preemption import EXIT_CODES, ListenersExit
 from sg_resnets.host.recipe_checks import RecipeMistakes, check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
+from sg_resnets.host.repairs.interrupts import dead_worker
 from sg_resnets.host.repairs.names import registered_name
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import BEST, FINISHED, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
-from sg_resnets.utils.errors import SgResnetsError, one_line
+from sg_resnets.utils.errors import LoaderError, SgResnetsError, one_line
 from sg_resnets.utils.files import make_folder, write_bytes
 from sg_resnets.utils.foreign_code import is_refused, refuse_foreign_code, refuse_name
 from sg_resnets.utils.paths import PACKAGE
@@ -116,8 +117,13 @@ def one_line_errors() -> Iterator[None]:
                 raise
             text = str(error)
             if "Original Traceback" in text:  # from a worker of the loader
-                text = text.rpartition("SgResnetsError: ")[2]
+                text = text.rstrip().splitlines()[-1].partition("Error: ")[2] or text
             raise RecipeError.of(error, text) from error
+        except RuntimeError as error:
+            words = None if isinstance(error, RecipeError) else dead_worker(error)
+            if words is None:
+                raise
+            raise RecipeError.of(LoaderError(words), words) from error
     except Exception as error:
         if in_sweep():
             print(f"job {HydraConfig.get().job.num} failed: {one_line(error)}", file=sys.stderr, flush=True)

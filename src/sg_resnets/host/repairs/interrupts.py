@@ -93,18 +93,27 @@ def number_batches(iterable: Iterable[Any], start: int = 0) -> Iterator[tuple[in
     try:
         yield from builtins.enumerate(iterable, start)
     except (RuntimeError, ConnectionError, EOFError) as error:
-        of_a_worker = "DataLoader worker" in str(error) or not isinstance(error, RuntimeError)
-        if not of_a_worker or "Original Traceback" in str(error) or not getattr(epoch, "num_workers", 0):
+        words = dead_worker(error) if getattr(epoch, "num_workers", 0) else None
+        if words is None:
             raise
-        cause = (
-            "shared memory is full (/dev/shm; docker run --shm-size=8g gives more)"
-            if "Bus error" in str(error)
-            else "as a rule there was too little memory"
-        )
-        raise LoaderError(
-            f"a worker of the loader was ended by the system, {cause}: try a smaller num_workers; what was saved is "
-            "in the run's folder, to be resumed"
-        ) from error
+        raise LoaderError(words) from error
+
+
+def dead_worker(error: Exception) -> str | None:
+    """Return what to say of an error, if it is that the system has ended a worker of a loader. PyTorch's is raised by a
+    signal, wherever the process is then."""
+    of_a_worker = "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError)
+    if not of_a_worker or "Original Traceback" in str(error):
+        return None
+    memory, shared = (
+        "there was too little memory",
+        "shared memory is full (/dev/shm; docker run --shm-size=8g gives more)",
+    )
+    known = shared if "Bus error" in str(error) else memory if "signal" in str(error) else ""
+    return (
+        f"a worker of the loader was ended by the system, as a rule because {known or f'{memory}, or {shared}'}: try a "
+        "smaller num_workers; what was saved is in the run's folder, to be resumed"
+    )
 
 
 def save_epoch(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:

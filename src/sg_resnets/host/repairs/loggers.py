@@ -1,5 +1,7 @@
-"""W&B, ClearML and DagsHub (MLflow): SuperGradients' loggers, whose packages are not installed with it."""
+"""W&B, ClearML and DagsHub (MLflow): SuperGradients' loggers, whose packages are not installed with it; log files."""
 
+import logging
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -9,7 +11,7 @@ from super_gradients.common.sg_loggers.base_sg_logger import BaseSGLogger
 from super_gradients.common.sg_loggers.wandb_sg_logger import WandBSGLogger
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 
-from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.host.patching import Patch, Put, Repair
 from sg_resnets.utils.errors import SgResnetsError
 
 PACKAGES = {
@@ -45,6 +47,19 @@ def log_figure_as_image(
     wandb_sg_logger.wandb.log({tag: image}, step=global_step)
 
 
+_told: set[str] = set()
+
+
+def say_once(self: logging.FileHandler, record: logging.LogRecord) -> None:
+    """Say once that a log cannot be written, in place of a traceback for each line of it."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        logging.Handler.handleError(self, record)
+    elif self.baseFilename not in _told:
+        _told.add(self.baseFilename)
+        print(f"{self.baseFilename} cannot be written any more ({error.strerror or error})", file=sys.stderr)
+
+
 REPAIRS = (
     Repair(
         "loggers",
@@ -54,5 +69,10 @@ REPAIRS = (
             Patch(Trainer, "_initialize_sg_logger_objects", initialize_with_packages),
             Patch(WandBSGLogger, "add_figure", log_figure_as_image),
         ],
+    ),
+    Repair(
+        "log_files",
+        "with a full disk each line of a log is a traceback in the terminal",
+        [Put(logging.FileHandler, "handleError", say_once)],
     ),
 )
