@@ -29,7 +29,7 @@ from sg_resnets.host.repairs.loggers import check_packages
 from sg_resnets.runs.recipes import SHORTCUTS
 from sg_resnets.training.intervals import INTERVAL
 from sg_resnets.training.precision import DTYPES
-from sg_resnets.utils.checks import BOOLEAN, FINITE, NOT_NEGATIVE, PROBABILITY, Check, integer, one_of
+from sg_resnets.utils.checks import BOOLEAN, FINITE, NOT_NEGATIVE, PROBABILITY, Check, integer
 from sg_resnets.utils.errors import SgResnetsError, choices, one_line, similar
 from sg_resnets.utils.foreign_code import PACKAGES, is_known, targets
 
@@ -53,7 +53,7 @@ CHECKS: dict[str, Check] = {
     },
     "dataset_params.train_dataset_params.horizontal_flip": BOOLEAN,
     f"{TRAINING}.batch_accumulate": integer(1),
-    f"{TRAINING}.mixed_precision_dtype": one_of(*DTYPES),
+    f"{TRAINING}.mixed_precision_dtype": Check(lambda value: value in DTYPES, "bfloat16 or float16, or left out"),
     f"{TRAINING}.save_every": INTERVAL,
     f"{TRAINING}.on_divergence": ON_DIVERGENCE,
     **{f"{TRAINING}.keep_{key}": integer(0) for key in ("last", "best", "every")},
