@@ -15,7 +15,7 @@ from sg_resnets.models.zoo import CUSTOM, ZOO, refuse_unknown_model
 from sg_resnets.runs.recipes import describe_result, known_recipes, our_recipes, read_results
 from sg_resnets.utils.checks import integer
 from sg_resnets.utils.dotlist import parse_dotlist
-from sg_resnets.utils.errors import SgResnetsError, choices, one_line
+from sg_resnets.utils.errors import SgResnetsError, choices, shown
 from sg_resnets.utils.foreign_code import refusing
 from sg_resnets.utils.plots import check_picture, save_figure
 from sg_resnets.utils.plugins import import_plugins
@@ -40,7 +40,7 @@ def main() -> None:
         with refusing():
             app()
     except SgResnetsError as error:
-        sys.exit(f"sg-resnets: {one_line(error)}")
+        sys.exit(f"sg-resnets: {shown(error)}")
     except ModuleNotFoundError as error:
         if error.name not in (HOST, "data_gradients"):
             raise

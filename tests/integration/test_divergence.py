@@ -36,8 +36,8 @@ def breaks(host):
     rates = []
 
     def at(*numbers):
-        Breaking.at, Breaking.seen = numbers, 0
-        rates.clear()
+        nonlocal rates
+        Breaking.at, Breaking.seen, rates = numbers, 0, []
         return rates
 
     LOSSES["Breaking"], CALLBACKS["Rates"] = Breaking, Rates
@@ -81,6 +81,10 @@ def test_within_an_epoch_it_goes_on_where_it_was_saved(breaks, train):
     rates = breaks(4)
     train(*SETTINGS, ROLLBACK, "training_hyperparams.save_every=2steps")
     assert len(rates) == 3 + 10
+    broken, again = rates[:3], rates[3:]
+    whole = breaks()
+    train(*SETTINGS, "experiment_name=whole")
+    assert broken == whole[:3] and again == pytest.approx([rate / 2 for rate in whole[2:]])
 
 
 def test_after_three_times_it_ends(breaks, train):
@@ -93,10 +97,10 @@ def test_after_three_times_it_ends(breaks, train):
 def test_a_resumed_run_keeps_its_rate_unless_it_is_given_another(breaks, train):
     rates = breaks(6)
     train(*SETTINGS, ROLLBACK, CONSTANT)
-    breaks()
+    rates = breaks()
     train(*SETTINGS, ROLLBACK, CONSTANT, "resume=True", "epochs=4")
     assert rates == [pytest.approx(0.02)] * 4
-    breaks()
+    rates = breaks()
     train(*SETTINGS, ROLLBACK, "resume=True", "epochs=5", "lr=0.01", "training_hyperparams.cosine_final_lr_ratio=1.0")
     assert rates == [pytest.approx(0.01)] * 4
 

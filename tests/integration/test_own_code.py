@@ -355,3 +355,148 @@ def test_a_recipes_error_comes_back_from_another_process(compose, host):
         host.Trainer.train_from_config(compose("batch_size=0"))
     again = pickle.loads(pickle.dumps(refused.value))
     assert str(again) == str(refused.value) and isinstance(again, SgResnetsError)
+
+
+def remote(host):
+    """A logger that sends checkpoints away, and writes none."""
+    from super_gradients.common.sg_loggers.base_sg_logger import BaseSGLogger
+
+    class Remote(BaseSGLogger):
+        def add_checkpoint(self, tag, state_dict, global_step=0):
+            pass
+
+    return Remote
+
+
+def test_what_is_kept_of_a_run_whose_logger_writes_nothing_is_said_to_be_missing(fit, host, monkeypatch, capfd):
+    from super_gradients.common.registry.registry import SG_LOGGERS
+
+    monkeypatch.setitem(SG_LOGGERS, "remote", remote(host))
+    trainer = fit(sg_logger="remote", keep_last=1)
+    assert trainer.best_metric >= 0
+    assert "epoch 1 is not kept: the logger of this run writes no ckpt_latest.pth" in capfd.readouterr().err
+
+
+class Twice(nn.CrossEntropyLoss):
+    """NaN at steps 6 and 7."""
+
+    seen = 0
+
+    def forward(self, outputs, labels):
+        self.seen += torch.is_grad_enabled()
+        return super().forward(outputs, labels) * (float("nan") if self.seen in (6, 7) and self.training else 1.0)
+
+
+def test_a_callback_that_is_given_as_an_object_begins_anew_after_a_rollback(fit, host):
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Count(Callback):
+        def __init__(self):
+            self.steps = 0
+
+        def on_train_batch_start(self, context):
+            self.steps += 1
+
+    count = Count()
+    fit(loss=Twice(), max_epochs=2, phase_callbacks=[count], on_divergence="rollback")
+    assert count.steps == 2 * STEPS  # as if nothing had happened
+
+
+def test_a_rollback_of_a_run_whose_logger_writes_nothing_goes_back_to_its_start(fit, host, monkeypatch):
+    from super_gradients.common.registry.registry import SG_LOGGERS
+
+    monkeypatch.setitem(SG_LOGGERS, "remote", remote(host))
+    trainer = fit(loss=Twice(), max_epochs=2, sg_logger="remote", on_divergence="rollback")
+    assert trainer.progress.rollbacks == 2 and trainer.training_params.initial_lr == 0.1 / 4
+
+
+def test_a_rollback_in_a_run_that_goes_on_from_another_folder_comes_from_there(fit):
+    run = Path(fit(max_epochs=1).checkpoints_dir_path)
+    trainer = fit(loss=Twice(), max_epochs=4, resume_path=str(run / "ckpt_latest.pth"), on_divergence="rollback")
+    assert Path(trainer.checkpoints_dir_path) != run and trainer.progress.rollbacks == 2
+    assert len([*run.parent.glob("RUN_*")]) == 2
+
+
+OWN_PARTS = """
+import torch
+from torch import nn
+from torchmetrics import Metric
+from sg_resnets.models import ResidualBlock, register_block
+from super_gradients.common.registry.registry import register_metric, register_loss
+@register_block("weighing")
+class Weighing(ResidualBlock):
+    def __init__(self, in_channels, channels, stride, config):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1)
+        self.share = torch.linspace(0.0, 1.0, 3)[1].item()
+    def residual(self, x):
+        return self.share * self.conv1(x)
+@register_metric("Picky")
+class Picky(Metric):
+    def __init__(self, dist_sync_on_step=False, share: float = None):
+        super().__init__(dist_sync_on_step=dist_sync_on_step)
+        self.add_state("seen", torch.tensor(0), dist_reduce_fx="sum")
+    def update(self, preds, target):
+        if len(preds) == 2:
+            raise ValueError("it wants more of them")
+        self.seen += len(preds)
+    def compute(self):
+        return self.seen
+"""
+
+
+def test_blocks_and_metrics_of_ones_own_are_not_tried_out_before(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own_parts.py").write_text(OWN_PARTS)
+    metrics = "training_hyperparams.valid_metrics_list=[Accuracy,{Picky: {share: null}}]"
+    rates = "training_hyperparams.initial_lr={default: 0.01, fc: 0.1}"
+    _, run = train("plugins=[own_parts]", "+arch_params.block=weighing", metrics, rates)
+    assert torch.load(run / "ckpt_latest.pth")["metrics"]["valid"]["Picky"] == 100
+
+
+def test_a_callback_of_ones_own_may_read_keys_of_its_own_and_only_where_it_is_named(train, host, monkeypatch):
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Reader(Callback):
+        def on_training_start(self, context):
+            assert context.training_params.my_threshold == 3
+
+    monkeypatch.setitem(CALLBACKS, "Reader", Reader)
+    train("+training_hyperparams.my_threshold=3", "training_hyperparams.phase_callbacks=[Reader]")
+    with pytest.raises(SgResnetsError, match=r"^nothing reads training_hyperparams.my_threshold"):
+        train("+training_hyperparams.my_threshold=3")
+
+
+@pytest.mark.parametrize("override", ["+dataset_params.train_dataloader_params.prefetch_factor=null", "num_workers=0"])
+def test_null_leaves_a_parameter_to_its_class(override, train):
+    train(override)
+
+
+def test_a_whole_number_may_be_written_with_a_point(train):
+    train("training_hyperparams.lr_mode={CosineAnnealingLR: {T_max: 4.0, phase: TRAIN_BATCH_STEP}}",
+          "training_hyperparams.lr_warmup_epochs=0")  # fmt: skip
+
+
+def test_a_run_is_evaluated_whatever_it_says_of_training(train, command):
+    _, run = train()
+    state = torch.load(run / "ckpt_best.pth")
+    state["recipe"]["training_hyperparams"] |= {"weight_decay": 0.1, "lr_mode": "OfAnotherVersion"}
+    state["recipe"]["dataset_params"]["train_dataloader_params"]["batch_size"] = 1
+    torch.save(state, run / "sent.pth")
+    code, printed, said = command("evaluate", run / "sent.pth")
+    assert code == 0 and "test Accuracy" in printed, said
+
+
+def test_a_run_without_a_folder_of_hydras_ends_well(train, host, monkeypatch):
+    import shutil
+
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Tidy(Callback):
+        def on_training_end(self, context):
+            shutil.rmtree(Path(context.ckpt_dir, ".hydra"))
+
+    monkeypatch.setitem(CALLBACKS, "Tidy", Tidy)
+    assert train("training_hyperparams.phase_callbacks=[Tidy]")[1].is_dir()

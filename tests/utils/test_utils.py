@@ -110,3 +110,19 @@ def test_plugins_are_looked_for_in_the_current_folder_after_what_is_installed(tm
 def test_what_names_no_module_is_no_plugin(name):
     with pytest.raises(SgResnetsError, match=f"plugins={name!r}: must be the name of a module"):
         import_plugins([name])
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_machine_writes_is_not(tmp_path):
+    import platform
+    import subprocess
+    import sys
+
+    from sg_resnets.utils.files import write_bytes
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f"x.bin.{platform.node()}.{ended.pid}.tmp"
+    others = tmp_path / f"x.bin.elsewhere.{ended.pid}.tmp"
+    left.touch(), others.touch()
+    write_bytes(tmp_path / "x.bin", b"1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bin", others.name]

@@ -1,6 +1,7 @@
 """A loss that is NaN or infinite: it ends the training, or, where the recipe asks for it, sends it back to its last
 checkpoint with half the learning rate."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from super_gradients.training.utils.utils import fuzzy_str, unwrap_model
 from torch import nn
 
 from sg_resnets.host.preemption import Stop
-from sg_resnets.host.progress import Progress
+from sg_resnets.host.progress import Progress, plain_values
 from sg_resnets.runs.find import LATEST
 from sg_resnets.training.intervals import Interval
 from sg_resnets.utils.checks import one_of
@@ -116,6 +117,8 @@ def train_on(self: Trainer, train: Callable[[dict[str, Any]], Any], params: dict
     kills_group = params.get("kill_ddp_pgroup_on_end", True)
     if rolls_back and get_world_size() > 1:
         params = {**params, "kill_ddp_pgroup_on_end": False}
+    given = [each for each in params.get("phase_callbacks") or () if isinstance(each, Callback)]
+    as_they_began = copy.deepcopy(list(map(plain_values, given)))
     rollbacks = 0
     while True:
         self.progress = Progress(self, stop, interval, rollbacks=rollbacks, saves_start=rolls_back)
@@ -128,6 +131,8 @@ def train_on(self: Trainer, train: Callable[[dict[str, Any]], Any], params: dict
             if rollbacks > MOST_ROLLBACKS:
                 raise DivergenceError(f"{error}; it was rolled back {MOST_ROLLBACKS} times, to no avail") from None
             params = {**params, **self.progress.way_back()}
+            for callback, state in zip(given, as_they_began, strict=True):  # those that a recipe names are built anew
+                vars(callback).update(copy.deepcopy(state))
             reason = str(error).partition(":")[0]
             logger.warning(
                 f"{reason}: back to the last checkpoint, with {0.5**rollbacks:g} of the rate ({rollbacks} of at most "

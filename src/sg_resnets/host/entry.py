@@ -32,14 +32,14 @@ from sg_resnets.host.auto_resume import finished_quantization, going_on, take_au
 from sg_resnets.host.current_run import CurrentRun, running
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.preemption import EXIT_CODES, ListenersExit
-from sg_resnets.host.recipe_checks import RecipeMistakes, check_recipe
+from sg_resnets.host.recipe_checks import check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
 from sg_resnets.host.repairs.interrupts import dead_worker
 from sg_resnets.host.repairs.names import registered_name
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import BEST, FINISHED, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
-from sg_resnets.utils.errors import LoaderError, SgResnetsError, one_line
+from sg_resnets.utils.errors import LoaderError, SeveralMistakes, SgResnetsError, one_line
 from sg_resnets.utils.files import make_folder, write_bytes
 from sg_resnets.utils.foreign_code import is_refused, refuse_foreign_code, refuse_name
 from sg_resnets.utils.paths import PACKAGE
@@ -65,12 +65,12 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
             name_networks(recipe)
             if is_refused():
                 refuse_foreign_code(OmegaConf.to_container(recipe), plugins_of(recipe))
-            check_recipe(recipe)
+            trains = original.__name__ != "evaluate_from_config"
+            check_recipe(recipe, trains)
             make_paths_absolute(recipe)
         with running(recipe) as current:
             if original.__name__ == "quantize_from_config":
                 int8.complete(recipe)
-            trains = original.__name__ != "evaluate_from_config"
             if trains:
                 seed_network(recipe)
             with going_on(recipe, current) if auto and trains else nullcontext() as finished:
@@ -79,9 +79,15 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
                     return finished_quantization(finished, recipe) if is_quantization(recipe) else None
                 with launcher_ends_its_job(current):
                     result = original(cls, recipe, *args, **kwargs)
-                if trains and current.folder is not None:
-                    write_bytes(current.folder / FINISHED, b"")
+                if trains:
+                    mark_finished(current)
                 return result
+
+
+def mark_finished(current: CurrentRun) -> None:
+    """Note in a run's folder that it has come to its end; without a recipe there, none could go on with it."""
+    if current.folder is not None and (current.folder / FINISHED).parent.is_dir():
+        write_bytes(current.folder / FINISHED, b"")
 
 
 class RecipeError(SgResnetsError, CompactHydraException):
@@ -92,8 +98,7 @@ class RecipeError(SgResnetsError, CompactHydraException):
         """Return the error with this text, as one that `except type(error)` catches."""
         bases = (cls,) if isinstance(error, cls) else (cls, type(error))
         methods = {"__init__": Exception.__init__, "__str__": lambda self: self.args[0]}
-        lines = text.splitlines() if isinstance(error, RecipeMistakes) else [text]
-        return type(cls.__name__, bases, methods)("\n".join(map(one_line, lines)))
+        return type(cls.__name__, bases, methods)(text if isinstance(error, SeveralMistakes) else one_line(text))
 
     def __reduce__(self) -> Any:
         return RecipeError, (str(self),)  # the class made above is known in this process alone

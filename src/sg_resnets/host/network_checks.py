@@ -18,6 +18,7 @@ from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.utils.checks import is_integer
 from sg_resnets.utils.errors import SgResnetsError, choices
+from sg_resnets.utils.foreign_code import PACKAGES
 
 _NOT_OURS = ("num_input_channels", "model_name", "schema")  # of arch_params: SuperGradients reads them
 
@@ -33,29 +34,25 @@ def check_network(recipe: Any) -> Iterator[str]:
     try:
         given: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(params), resolve=True)  # type: ignore[assignment]
         config = cls.row.override(**{key: value for key, value in given.items() if key not in _NOT_OURS})
+        yield from check_metrics(recipe, config.num_classes)
+        rates = OmegaConf.select(recipe, "training_hyperparams.initial_lr", throw_on_missing=False)
+        size = OmegaConf.select(recipe, "dataset_params.train_dataloader_params.batch_size", throw_on_missing=False)
+        if config == cls.row.override(num_classes=config.num_classes) and not isinstance(rates, Mapping) and size != 1:
+            return  # a network of the zoo, and nothing is asked of it
         with torch.device("meta"):
             network = ResNet(config)
+        if isinstance(rates, Mapping):
+            refuse_empty_groups(lambda *_: None, network, rates)
     except SgResnetsError as error:
         yield str(error)
         return
-    yield from check_rates(recipe, network)
-    yield from check_batch(recipe, network)
-    yield from check_metrics(recipe, config.num_classes)
+    except Exception:  # a block of the user's own may want weights; what is wrong, the building of the network says
+        return
+    yield from check_batch(recipe, network, size)
 
 
-def check_rates(recipe: Any, network: nn.Module) -> Iterator[str]:
-    """Rates by layer group, of which one is of no layer."""
-    rates = OmegaConf.select(recipe, "training_hyperparams.initial_lr", throw_on_missing=False)
-    if isinstance(rates, Mapping):
-        try:
-            refuse_empty_groups(lambda *_: None, network, rates)
-        except SgResnetsError as error:
-            yield str(error)
-
-
-def check_batch(recipe: Any, network: nn.Module) -> Iterator[str]:
+def check_batch(recipe: Any, network: nn.Module, size: Any) -> Iterator[str]:
     """Batches of one image, of which batch-norm is to take the statistics."""
-    size = OmegaConf.select(recipe, "dataset_params.train_dataloader_params.batch_size", throw_on_missing=False)
     has_batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     if size == 1 and has_batch_norm and not OmegaConf.select(recipe, "training_hyperparams.sync_bn"):
         yield (
@@ -72,8 +69,8 @@ def check_metrics(recipe: Any, classes: Any) -> Iterator[str]:
     all_built = True
     for key in ("train_metrics_list", "valid_metrics_list"):
         for part in training.get(key) or () if is_integer(classes) else ():
-            metric = built_metric(part)
-            if metric is None:
+            metric = built_metric(part)  # of the user's own it is not known what it takes
+            if metric is None or type(metric).__module__.partition(".")[0] not in PACKAGES:
                 all_built = False
                 continue
             titles += get_metrics_titles(MetricCollection([metric])) if key == "valid_metrics_list" else []

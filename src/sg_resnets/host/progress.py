@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from super_gradients.common.abstractions.abstract_logger import get_logger
-from super_gradients.common.environment.ddp_utils import get_local_rank, get_world_size
+from super_gradients.common.environment.ddp_utils import broadcast_from_master, get_local_rank, get_world_size
 from super_gradients.training.metrics.metric_utils import get_metrics_results_tuple, get_train_loop_description_dict
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import PhaseContext
@@ -124,8 +124,10 @@ class Progress:
     def way_back(self) -> dict[str, Any]:
         """Return the training parameters with which the run is resumed from what was saved last."""
         folder = Path(self.trainer.checkpoints_dir_path)
+        has_saved = self._has_saved and (folder / LATEST).is_file()  # a logger of the user's may write elsewhere
+        has_saved = broadcast_from_master(has_saved)  # of several processes the first one saves an epoch's end
         back = {"resume": True, "run_id": folder.name}
-        return {**back, "resume_path": None, "ckpt_name": LATEST, "load_opt_params": True} if self._has_saved else back
+        return {**back, "resume_path": None, "ckpt_name": LATEST, "load_opt_params": True} if has_saved else back
 
     def epoch(self, context: PhaseContext) -> "Epoch":
         """Return the loader of an epoch: from its first batch on, or from that which the checkpoint stopped before."""
@@ -297,7 +299,7 @@ class Progress:
         for callback in self.trainer.phase_callbacks:
             kind = type(callback).__name__
             number = sum(name.rpartition(" ")[0] == kind for name in states)
-            states[f"{kind} {number}"] = {k: v for k, v in vars(callback).items() if _is_plain(v)}
+            states[f"{kind} {number}"] = plain_values(callback)
         return states
 
     def _changed(self) -> dict[str, dict[str, Any]]:
@@ -375,6 +377,11 @@ def _scaled(rate: Any, factor: float) -> Any:
 
 
 _PLAIN = (type(None), bool, int, float, str, torch.Tensor)
+
+
+def plain_values(callback: Any) -> dict[str, Any]:
+    """Return what a callback holds that can be written as data: numbers, texts, tensors, lists and dicts of them."""
+    return {key: value for key, value in vars(callback).items() if _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:

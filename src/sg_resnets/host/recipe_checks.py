@@ -30,7 +30,7 @@ from sg_resnets.runs.recipes import SHORTCUTS
 from sg_resnets.training.intervals import INTERVAL
 from sg_resnets.training.precision import DTYPES
 from sg_resnets.utils.checks import BOOLEAN, FINITE, NOT_NEGATIVE, PROBABILITY, Check, integer
-from sg_resnets.utils.errors import SgResnetsError, choices, one_line, similar
+from sg_resnets.utils.errors import SeveralMistakes, SgResnetsError, choices, similar
 from sg_resnets.utils.foreign_code import PACKAGES, is_known, targets
 
 TRAINING = "training_hyperparams"
@@ -100,27 +100,23 @@ OF_SEVERAL_TYPES = ("resume_strict_load", "resume")
 GIVEN_BY_TRAINER = ("phase", "metric_name", "optimizer")  # to a schedule of PyTorch's
 
 
-class RecipeMistakes(SgResnetsError):
-    """Several of them, a line each."""
-
-
-def check_recipe(recipe: Any) -> None:
-    """Check a recipe, and say all that is wrong with it at once; an absent or null key is left alone.
+def check_recipe(recipe: Any, trains: bool = True) -> None:
+    """Check a recipe, and say all that is wrong with it at once; an absent or null key is left alone. Where it does not
+    train, as in an evaluation, what it says of training does not matter but for its values.
 
     Raises:
         SgResnetsError: something in it cannot be meant.
     """
-    found = list(dict.fromkeys(one_line(each) for each in mistakes_in(recipe)))
-    if len(found) == 1:
-        raise SgResnetsError(found[0])
-    if found:
-        raise RecipeMistakes("\n".join([f"{len(found)} mistakes in the recipe:", *(f"- {each}" for each in found)]))
+    if found := list(mistakes_in(recipe, trains)):
+        raise SeveralMistakes.of("the recipe", found)
 
 
-def mistakes_in(recipe: Any) -> Iterator[str]:
+def mistakes_in(recipe: Any, trains: bool = True) -> Iterator[str]:
     """Yield a line for each mistake."""
     training = OmegaConf.select(recipe, TRAINING) or {}
     yield from check_values(recipe)
+    if not trains:
+        return
     yield from check_keys(recipe)
     yield from check_merged(recipe)
     try:
@@ -170,7 +166,7 @@ def check_keys(recipe: Any) -> Iterator[str]:
     text = OmegaConf.to_yaml(OmegaConf.create(as_data(OmegaConf.to_container(recipe))))
     used = {path.rpartition(".")[2] for path in re.findall(r"\$\{([^:}]+)\}", text)}
     read_in_training = [*DEFAULT_TRAINING_PARAMS, *OTHER_KEYS, *READ_BY_SCHEDULES, *IN_ITS_RECIPES]
-    own_code = has_own_code(recipe)
+    own_code = has_own_code(recipe, text)
     for prefix, keys, read in (("", recipe, list(SHORTCUTS)), (f"{TRAINING}.", training, read_in_training)):
         for key in keys:
             if key in read or key in used or str(key).startswith("_"):  # of Hydra
@@ -183,30 +179,28 @@ def check_keys(recipe: Any) -> Iterator[str]:
                 yield f"nothing reads {prefix}{key}: {elsewhere(recipe, key) or choices(key, read)}"
 
 
-def has_own_code(recipe: Any) -> bool:
-    """Whether something of the user's own may read what a recipe says."""
-    registered = [cls for registry in (ARCHITECTURES, CALLBACKS, LOSSES, METRICS) for cls in registry.values()]
-    modules = {cls.__module__.partition(".")[0] for cls in registered if hasattr(cls, "__module__")}
+def has_own_code(recipe: Any, text: str) -> bool:
+    """Whether something of the user's own, which a recipe names, may read what it says; `text` is the recipe's."""
+    registered = [part for registry in (ARCHITECTURES, CALLBACKS, LOSSES, METRICS) for part in registry.items()]
+    own = {
+        name for name, cls in registered if getattr(cls, "__module__", PACKAGES[0]).partition(".")[0] not in PACKAGES
+    }
     names = [str(name) for _, name in targets(OmegaConf.to_container(recipe))]
-    return bool(recipe.get("plugins")) or not modules <= {*PACKAGES} or not all(map(is_known, names))
+    return bool(recipe.get("plugins")) or bool(own & {*re.findall(r"\w+", text)}) or not all(map(is_known, names))
 
 
 def elsewhere(recipe: Any, key: str) -> str:
     """Return where else in a recipe such a key is, as a question."""
-    places = [
-        f"{part}.{key}"
-        for part in (
-            *(f"{TRAINING}.{group}" for group in ("optimizer_params", "criterion_params", "ema_params")),
-            *(
-                f"dataset_params.{split}_{kind}_params"
-                for split in ("train", "val")
-                for kind in ("dataset", "dataloader")
-            ),
-            "arch_params",
-        )
-        if key in (OmegaConf.select(recipe, part, throw_on_missing=False) or ())
-    ]
-    return f"did you mean {places[0]}?" if places else ""
+    place = next(places_of(key, OmegaConf.to_container(recipe)), None)
+    return f"did you mean {place}?" if place else ""
+
+
+def places_of(key: str, part: Any, at: str = "") -> Iterator[str]:
+    """Yield where in a recipe a key is, but for training_hyperparams itself."""
+    for name, each in part.items() if isinstance(part, Mapping) else ():
+        if name == key and at != f"{TRAINING}.":
+            yield f"{at}{name}"
+        yield from places_of(key, each, f"{at}{name}.")
 
 
 def check_merged(recipe: Any) -> Iterator[str]:
@@ -214,7 +208,7 @@ def check_merged(recipe: Any) -> Iterator[str]:
     ignored without a word."""
     for key in CHOICES:
         value = OmegaConf.select(recipe, key, throw_on_missing=False)
-        if isinstance(value, Mapping) and len(value) > 1 and "_target_" not in value:
+        if isinstance(value, Mapping) and len(value) > 1 and not is_built(value):
             names = " and ".join(map(str, value))
             deletions = " or ".join(f"'~{key}.{name}'" for name in value)
             yield f"{key} has {names}, and takes one: delete the other with {deletions}"
@@ -276,7 +270,7 @@ def check_part(
     cls = registry.get(name) or (
         get_fuzzy_mapping_param(name, registry) if fuzzy_str(name) in fuzzy_keys(registry) else None
     )
-    if cls is not None and isinstance(params, Mapping) and "_target_" not in params:
+    if cls is not None and isinstance(params, Mapping) and not is_built(params):
         yield from signatures.mistakes(key, name, params, cls, filled)
 
 

@@ -18,7 +18,7 @@ def mistakes(key: str, name: str, params: Mapping[str, Any], cls: Any, filled: t
         name: of the class, in the recipe.
         filled: parameters that it gets anyway.
     """
-    signature = inspect.signature(cls).parameters.values()
+    signature = parameters_of(cls).values()
     named = {one.name: one for one in signature if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
     unknown = [each for each in unknown_parameters(cls, params) if each not in filled]
     valid = [*named, *(each for each in filled if each not in named and each != "optimizer")]
@@ -35,21 +35,30 @@ def mistakes(key: str, name: str, params: Mapping[str, Any], cls: Any, filled: t
 
 def unknown_parameters(cls: Any, params: Mapping[str, Any]) -> list[str]:
     """Return the names of those that `cls` does not take."""
-    signature = inspect.signature(cls).parameters
+    signature = parameters_of(cls)
     if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.values()):
         return []
     return [str(key) for key in params if key not in signature]
+
+
+def parameters_of(cls: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class or function; of one that has no signature to be read, any."""
+    try:
+        return inspect.signature(cls).parameters
+    except (ValueError, TypeError):
+        return {"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
 
 
 _PLAIN = {bool: "True or False", int: "an integer", float: "a number", str: "text", type(None): "null"}
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value is of the type that an annotation says; one that says no plain type fits all."""
+    """Whether a plain value is of the type that an annotation says; one that says no plain type fits all, and null
+    leaves it to the class."""
     types_ = _alternatives(annotation)
-    if types_ is None or type(value) not in _PLAIN:
+    if types_ is None or value is None or type(value) not in _PLAIN:
         return True
-    if is_integer(value):
+    if is_integer(value) or (isinstance(value, float) and value.is_integer()):
         return int in types_ or float in types_
     return type(value) in types_ or (float in types_ and is_number(value))
 

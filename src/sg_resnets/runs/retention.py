@@ -1,5 +1,6 @@
 """Which epochs' checkpoints a run keeps beside its latest and its best: `keep_last`, `keep_best`, `keep_every`."""
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 from sg_resnets.runs.find import LATEST
 from sg_resnets.utils.checks import integer
 from sg_resnets.utils.files import keep
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"ckpt_kept_epoch_(\d+)\.pth")
 
@@ -66,7 +69,9 @@ class Kept:
         is a second name of one file: it takes no time, and no space until the latest is another."""
         if not self.is_asked_for:
             return
-        if epoch in self.figures:
+        if epoch in self.figures and not (folder / LATEST).is_file():
+            logger.warning(f"epoch {epoch} is not kept: the logger of this run writes no {LATEST} into {folder}")
+        elif epoch in self.figures:
             keep(folder / LATEST, folder / f"ckpt_kept_epoch_{epoch}.pth", copied=True)
         for path in folder.glob("ckpt_kept_epoch_*.pth"):
             match = _NAME.fullmatch(path.name)

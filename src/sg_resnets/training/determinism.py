@@ -25,7 +25,7 @@ def deterministic(asked: bool) -> Iterator[None]:
     if not asked:
         yield
         return
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    before = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
@@ -40,5 +40,5 @@ def deterministic(asked: bool) -> Iterator[None]:
             "implementation of it here: use another operation, or leave out training_hyperparams.deterministic"
         ) from error
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        torch.set_deterministic_debug_mode(before[0])
         torch.backends.cudnn.benchmark = before[1]

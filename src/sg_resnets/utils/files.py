@@ -3,6 +3,7 @@
 import csv
 import glob
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sg_resnets.utils.errors import SgResnetsError
+
+
+def _temporary_suffix() -> str:
+    return f".{platform.node()}.{os.getpid()}.tmp"
 
 
 @contextmanager
@@ -23,7 +28,7 @@ def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
     """
     target = Path(path).resolve()
     check_parent(target)
-    temporary = Path(f"{target}.{os.getpid()}.tmp")
+    temporary = Path(f"{target}{_temporary_suffix()}")
     try:
         yield temporary
         flush(temporary)
@@ -44,7 +49,8 @@ def remove_abandoned(target: Path) -> None:
     """Remove what processes that were killed have left of this file."""
     import psutil
 
-    for path in target.parent.glob(f"{glob.escape(target.name)}.*.tmp"):
+    here = glob.escape(f"{target.name}.{platform.node()}")
+    for path in target.parent.glob(f"{here}.*.tmp"):  # other machines may be writing into this folder too
         process = path.name.split(".")[-2]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             path.unlink(missing_ok=True)
@@ -64,7 +70,7 @@ def flush(path: Path) -> None:
 def keep(path: Path, under: Path, copied: bool = False) -> None:
     """Give a file a second name, of which another file is lost; at any moment one of the two has it. Where the file
     system has no links it loses its first name, or, if asked for, is copied."""
-    link = Path(f"{under}.{os.getpid()}.tmp")
+    link = Path(f"{under}{_temporary_suffix()}")
     try:
         os.link(path, link)
     except OSError:

@@ -59,10 +59,16 @@ def _verify(path: Path) -> None:
     Raises:
         ValueError: they differ.
     """
-    contents = path.read_bytes()
-    header = contents[8 : 8 + int.from_bytes(contents[:8], "little")]
-    checksum = (json.loads(header).get("__metadata__") or {}).get(_CHECKSUM)
-    if checksum and zlib.crc32(contents.replace(_field(checksum), _field(_NONE), 1)) != int(checksum, 16):
+    with open(path, "rb") as file:
+        size = file.read(8)
+        header = file.read(int.from_bytes(size, "little"))
+        checksum = (json.loads(header).get("__metadata__") or {}).get(_CHECKSUM)
+        if checksum is None:
+            return
+        found = zlib.crc32(size + header.replace(_field(checksum), _field(_NONE), 1))
+        while part := file.read(2**20):
+            found = zlib.crc32(part, found)
+    if found != int(checksum, 16):
         raise ValueError("the checksum differs")
 
 
