@@ -44,6 +44,8 @@ BAD = [
     ([f"{D}.train_dataset_params.cutout=99"], "cutout=99"),
     ([f"++{D}.train_dataloader_params.drop_last=maybe"], "drop_last='maybe': the loader takes True or False"),
     ([f"+{D}.train_dataloader_params.prefetch_factor=much"], "prefetch_factor='much': the loader takes an integer"),
+    ([f"{T}.phase_callbacks=[NaN]"], r"phase_callbacks has nan: must be names, or"),
+    ([f"{T}.valid_metrics_list=[Accuracy,null]"], r"valid_metrics_list has None: must be names"),
     # Names.
     (["architecture=resnet20_cifer"], "unknown model 'resnet20_cifer': did you mean resnet20_cifar"),
     (["+arch_params.block=botleneck"], "unknown block .*bottleneck"),

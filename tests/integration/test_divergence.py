@@ -111,6 +111,52 @@ def test_two_rollbacks_quarter_the_rate(breaks, train):
     assert [round(rate, 9) for rate in rates] == [0.04] * 5 + [0.02] * 2 + [0.01] * 8
 
 
+@pytest.fixture
+def broken_weights(host, monkeypatch):
+    """broken_weights(n): after the n-th step the first layer's weights are NaN."""
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Break(Callback):
+        at = seen = 0
+
+        def on_train_batch_end(self, context):
+            Break.seen += 1
+            if Break.seen == Break.at:
+                next(iter(context.net.parameters())).data.fill_(float("nan"))
+
+    def at(number):
+        Break.at, Break.seen = number, 0
+
+    monkeypatch.setitem(CALLBACKS, "Break", Break)
+    return at
+
+
+BREAK = "training_hyperparams.phase_callbacks=[TrainingCurves,Break]"
+
+
+def test_weights_that_a_quantiser_hides_end_the_run_too(broken_weights, quantise):
+    broken_weights(6)
+    with pytest.raises(
+        ValueError, match=r"^weights of \S+ are NaN or infinite at the end of epoch 2: .*good checkpoint"
+    ):
+        quantise("epochs=3", BREAK)
+
+
+def test_a_quantisation_is_rolled_back(broken_weights, quantise):
+    broken_weights(6)
+    _, run = quantise("epochs=3", BREAK, ROLLBACK)
+    latest = read(run / "ckpt_latest.pth")
+    assert latest["epoch"] == 3 and latest["progress"]["rollbacks"] == 1
+    assert all(value.isfinite().all() for value in latest["net"].values() if value.is_floating_point())
+
+
+def test_a_distillation_is_rolled_back(broken_weights, distil):
+    broken_weights(6)
+    run = distil("epochs=3", BREAK, ROLLBACK)
+    assert read(run / "ckpt_latest.pth")["progress"]["rollbacks"] == 1
+
+
 def test_otherwise_the_run_ends(breaks, train):
     breaks(6)
     with pytest.raises(ValueError, match=r"the loss is nan at step 2 of epoch 2, .* last good checkpoint is .*latest"):

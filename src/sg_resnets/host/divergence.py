@@ -35,7 +35,8 @@ class DivergenceError(SgResnetsError):
 
 
 class StopWhenNotFinite(Callback):
-    """Ends training at the step whose loss is NaN or infinite, before it is written into a checkpoint.
+    """Ends training at the step whose loss is NaN or infinite, before it is written into a checkpoint, and at the end
+    of an epoch whose weights are.
 
     On a CPU that is before the step. On a GPU it is after it, when SuperGradients has waited for the loss anyway; the
     statistics of batch-norm still tell where the numbers broke. A loss that `EarlyStop(check_finite=True)` among the
@@ -67,14 +68,22 @@ class StopWhenNotFinite(Callback):
             loss = loss.clone()
             dist.all_reduce(loss)  # the sum is not finite if one of them is not
         value = float(loss)
-        if math.isfinite(value) or _is_watched(context.loss_logging_items_names, self.others):
-            return
+        if not math.isfinite(value):
+            layer = _first_broken_layer(unwrap_model(context.net)) or "the loss itself"
+            self._end(context, f"the loss is {value} at step {context.batch_idx + 1} of epoch", f", first in {layer}")
+
+    def on_train_loader_end(self, context: PhaseContext) -> None:
         layer = _first_broken_layer(unwrap_model(context.net))
+        if layer:  # a quantiser makes numbers of them, so that the loss does not tell
+            self._end(context, f"weights of {layer} are NaN or infinite at the end of epoch")
+
+    def _end(self, context: PhaseContext, what: str, where: str = "") -> None:
+        if _is_watched(context.loss_logging_items_names, self.others):
+            return
         latest = Path(context.ckpt_dir, LATEST)
         saved = f"the last good checkpoint is {latest}" if latest.is_file() else "nothing was saved yet"
         raise DivergenceError(
-            f"the loss is {value} at step {context.batch_idx + 1} of epoch {context.epoch + 1}, first in {layer}: "
-            f"try a lower lr, or training_hyperparams.clip_grad_norm=1.0; {saved}"
+            f"{what} {context.epoch + 1}{where}: try a lower lr, or training_hyperparams.clip_grad_norm=1.0; {saved}"
         )
 
 
@@ -92,14 +101,12 @@ def _is_watched(losses: Sequence[str], callbacks: Sequence[Any]) -> bool:
 
 
 def _first_broken_layer(network: nn.Module) -> str:
+    """The name of the first module whose own weights, or batch-norm's statistics, are not finite; "" if there is none."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and not all(
-            t.isfinite().all() for t in (*module.parameters(), module.running_mean, module.running_var) if t is not None
-        ):
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if not all(tensor.isfinite().all() for tensor in own):
             return name
-        if not list(module.children()) and not all(p.isfinite().all() for p in module.parameters()):
-            return name
-    return "the loss itself"
+    return ""
 
 
 def train_on(self: Trainer, train: Callable[[dict[str, Any]], Any], params: dict[str, Any], stop: Stop) -> Any:

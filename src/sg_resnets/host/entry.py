@@ -77,6 +77,7 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
                 if finished is not None:
                     _objective.set(current.objective)
                     return finished_quantization(finished, recipe) if is_quantization(recipe) else None
+                result = None  # a process that has started others has none
                 with launcher_ends_its_job(current):
                     result = original(cls, recipe, *args, **kwargs)
                 if trains:

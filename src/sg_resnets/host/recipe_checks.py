@@ -125,6 +125,7 @@ def mistakes_in(recipe: Any, trains: bool = True) -> Iterator[str]:
         yield str(error)
     yield from check_schedule(training)
     yield from check_optimizer(training)
+    yield from check_lists(training)
     for key, name, params, registry, filled in named_parts(training):
         yield from check_part(key, name, params, registry, filled)
     for split in ("train", "val"):
@@ -161,8 +162,9 @@ def is_built(value: Any) -> bool:
 
 def check_keys(recipe: Any) -> Iterator[str]:
     """Keys that nothing reads, so that the run would not be what was asked for: in training_hyperparams all, unless
-    there is code of the user's that may read them; elsewhere those that are nearly one that is read."""
-    training = OmegaConf.select(recipe, TRAINING) or ()
+    there is code of the user's that may read them; elsewhere those that are nearly one that is read. A null
+    one says nothing."""
+    training = OmegaConf.select(recipe, TRAINING) or {}
     text = OmegaConf.to_yaml(OmegaConf.create(as_data(OmegaConf.to_container(recipe))))
     used = {path.rpartition(".")[2] for path in re.findall(r"\$\{([^:}]+)\}", text)}
     read_in_training = [*DEFAULT_TRAINING_PARAMS, *OTHER_KEYS, *READ_BY_SCHEDULES, *IN_ITS_RECIPES]
@@ -175,7 +177,7 @@ def check_keys(recipe: Any) -> Iterator[str]:
             meant = ALIASES.get(key) or (f"{prefix}{near[0]}" if near else None)
             if meant:
                 yield f"nothing reads {prefix}{key}: did you mean {meant}?"
-            elif prefix and not own_code:
+            elif prefix and not own_code and keys.get(key) is not None:
                 yield f"nothing reads {prefix}{key}: {elsewhere(recipe, key) or choices(key, read)}"
 
 
@@ -252,14 +254,21 @@ def named_parts(training: Any) -> Iterator[tuple[str, str, Mapping[str, Any], Ma
     if isinstance(schedule, Mapping):
         for name, params in schedule.items():
             yield f"{TRAINING}.lr_mode.{name}", name, params or {}, TORCH_LR_SCHEDULERS, GIVEN_BY_TRAINER
-    for key, registry in (
-        ("train_metrics_list", METRICS),
-        ("valid_metrics_list", METRICS),
-        ("phase_callbacks", CALLBACKS),
-    ):
+    for key, registry in LISTS.items():
         for part in training.get(key) or ():
             if isinstance(part, Mapping):
                 yield from ((f"{TRAINING}.{key}", name, params or {}, registry, ()) for name, params in part.items())
+
+
+LISTS = {"train_metrics_list": METRICS, "valid_metrics_list": METRICS, "phase_callbacks": CALLBACKS}
+
+
+def check_lists(training: Any) -> Iterator[str]:
+    """Entries of the lists of metrics and callbacks that are no names: YAML reads `NaN` as a number, for example."""
+    for key in LISTS:
+        for part in training.get(key) or ():
+            if part is None or isinstance(part, bool | int | float):
+                yield f"{TRAINING}.{key} has {part!r}: must be names, or {{NAME: {{PARAMETER: VALUE}}}}"
 
 
 def check_part(
