@@ -101,7 +101,7 @@ def _is_watched(losses: Sequence[str], callbacks: Sequence[Any]) -> bool:
 
 
 def _first_broken_layer(network: nn.Module) -> str:
-    """The name of the first module whose own weights, or batch-norm's statistics, are not finite; "" if there is none."""
+    """The name of the first module whose own weights or statistics are not finite; "" if there is none."""
     for name, module in network.named_modules():
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if not all(tensor.isfinite().all() for tensor in own):
