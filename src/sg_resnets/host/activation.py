@@ -55,9 +55,10 @@ class HostFinder:
 
 
 def _quietly(run: "Callable[[object], None]", module: object) -> None:
+    from sg_resnets.host.deferred_imports import deferred_imports
     from sg_resnets.host.quiet_import import quiet_import
 
-    with quiet_import():
+    with quiet_import(), deferred_imports():
         run(module)
 
 

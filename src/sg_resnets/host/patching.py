@@ -7,10 +7,12 @@ without end once that name is bound to a subclass.
 """
 
 import functools
+import importlib.util
 import sys
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -86,7 +88,43 @@ class Rebind:
         rebind(self.name, self.original, self.value, undo)
 
 
-Change = Patch | Put | Rebind
+@dataclass(frozen=True)
+class WhenImported:
+    """An attribute of a module that is imported later, if at all: it is set then."""
+
+    module: str
+    name: str
+    value: Any
+
+    def install(self, undo: ExitStack) -> None:
+        """Set the value, or wait for the module; `undo` ends the wait, or puts the former value back."""
+        if self.module in sys.modules:
+            return Put(sys.modules[self.module], self.name, self.value).install(undo)
+        sys.meta_path.insert(0, self)
+        undo.callback(self._end)
+
+    def _end(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return the module's spec, with a loader that sets the value when the module is whole."""
+        if name != self.module:
+            return None
+        self._end()
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                setattr(module, self.name, self.value)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+Change = Patch | Put | Rebind | WhenImported
 
 
 @dataclass(frozen=True)

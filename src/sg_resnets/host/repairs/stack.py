@@ -7,11 +7,9 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.distributed as dist
-from data_gradients.utils import utils as data_gradients_utils
 from super_gradients import import_utils
 from super_gradients.common.environment.device_utils import device_config
 from super_gradients.training.models import conversion
@@ -23,11 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
-from sg_resnets.host.patching import Patch, Put, Rebind, Repair
+from sg_resnets.host.patching import Patch, Put, Rebind, Repair, WhenImported
 
 
 def map_colours(original: Callable[..., Any], num_classes: int) -> list[tuple[int, ...]]:
     """Return a BGR colour for each class."""
+    import matplotlib.pyplot as plt  # a second; only for pictures
+
     colours = plt.get_cmap("gist_rainbow", num_classes)
     return [tuple(int(value) for value in colours(i, bytes=True)[2::-1]) for i in range(num_classes)]
 
@@ -71,8 +71,8 @@ REPAIRS = (
         "json_of_numpy",
         "data adapters end in 'Object of type int64 is not JSON serializable'",
         [
-            Put(
-                data_gradients_utils,
+            WhenImported(
+                "data_gradients.utils.utils",
                 "json",
                 SimpleNamespace(**{**vars(json), "dump": partial(json.dump, default=to_plain)}),
             )
