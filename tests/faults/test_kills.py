@@ -4,6 +4,7 @@ with is bit-identical to the end of a run that nobody stopped."""
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -126,7 +127,8 @@ class Launched:
 
     def __init__(self, args, folder, env):
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-        with open(folder / ".launched.stderr", "w") as err:
+        self.log = folder / ".launched.stderr"
+        with open(self.log, "w") as err:
             self.process = subprocess.Popen([*launcher, *args[1:]], cwd=folder, env=env, stdout=err, stderr=err)
 
     @property
@@ -144,7 +146,10 @@ class Launched:
 
     @property
     def exitcode(self):
-        return self.process.poll()
+        """That of the first process, of which torchrun makes a 1 of its own and a report."""
+        code = self.process.poll()
+        said = re.search(r"rank +: 0 .*\n +exitcode +: (-?\d+)", self.log.read_text()) if code == 1 else None
+        return int(said[1]) if said else code
 
 
 KINDS = ["training", "distillation", "quantisation", "folder", "two processes"]
@@ -159,8 +164,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_it_would_have(kind, commands, 
     wanted, files = results(tmp_path / "whole"), names(tmp_path / "whole")
     rng = random.Random(kind)
     ends, to_exit = [], []
-    for number in range(tries(40, 1)):
-        run = Run(kind, commands[kind], tmp_path / str(number))
+    while len(ends) - ends.count("finished before") < tries(40, 1):
+        run = Run(kind, commands[kind], tmp_path / str(len(ends)))
         ended = run.kill(rng.choice([signal.SIGKILL, signal.SIGTERM]), rng.uniform(0.2, 1) * seconds)
         if ended == 0:
             ends.append("finished before")
@@ -169,11 +174,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_it_would_have(kind, commands, 
             to_exit += [run.seconds] * (ended > 0)
             run.finish()
         assert differences(results(run.folder), wanted) == [] and names(run.folder) == files
-    assert number == 0 or ends.count("finished before") < len(ends) / 2
     counted = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
-    print(
-        f"{kind}, {seconds:.1f} s: {len(ends)} runs, {counted}; signal to exit {max(to_exit, default=0):.1f} s at most"
-    )
+    print(f"{kind}, {seconds:.1f} s: {counted}; signal to exit {max(to_exit, default=0):.1f} s at most")
 
 
 def names(folder):
