@@ -38,6 +38,7 @@ def start(args, cwd, env):
 def _become(args, cwd, env, out, err):
     import torch
 
+    multiprocessing.set_start_method(None, force=True)  # loaders start their workers as in any other process
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(cwd)
