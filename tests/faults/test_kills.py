@@ -82,19 +82,30 @@ class Run:
         return Launched(self.args, self.folder, env)
 
     def finish(self):
-        """Start it, and wait until it ends by itself. Its seconds."""
+        """Start it, and wait until it ends by itself. Its seconds to the first step, and from there to its end."""
         process = self.start()
+        self.wait_for_a_step(process)
+        stepped = time.monotonic()
         process.join(300)
         assert process.exitcode == 0, self.said()
-        return time.monotonic() - self.began
+        return stepped - self.began, time.monotonic() - stepped
+
+    def wait_for_a_step(self, process):
+        while process.exitcode is None and not [*self.folder.glob("steps.*")]:
+            process.join(0.05)
 
     def said(self):
         return "\n".join(path.read_text() for path in self.folder.glob(".*.std*"))
 
-    def kill(self, number, seconds):
-        """Start it, and send it a signal some seconds later: its exit code."""
+    def kill(self, number, share, before, after):
+        """Start it, and send it a signal when `share` of the time `after` its first step has gone by, or, where that is
+        negative, as much short of the first step: its exit code."""
         process = self.start()
-        process.join(seconds)
+        if share < 0:
+            process.join((1 + share) * before)
+        else:
+            self.wait_for_a_step(process)
+            process.join(share * after)
         if process.exitcode is None:
             os.kill(process.pid, number)
             sent = time.monotonic()
@@ -160,13 +171,13 @@ KINDS = ["training", "distillation", "quantisation", "folder", "two processes"]
 )
 def test_a_run_that_is_killed_goes_on_and_ends_as_it_would_have(kind, commands, tries, tmp_path):
     # The first one also waits until the process that the others are forked from has imported what they need.
-    _, seconds = (Run(kind, commands[kind], tmp_path / name).finish() for name in ("first", "whole"))
+    _, (before, after) = (Run(kind, commands[kind], tmp_path / name).finish() for name in ("first", "whole"))
     wanted, files = results(tmp_path / "whole"), names(tmp_path / "whole")
     rng = random.Random(kind)
     ends, to_exit = [], []
     while len(ends) - ends.count("finished before") < tries(40, 1):
         run = Run(kind, commands[kind], tmp_path / str(len(ends)))
-        ended = run.kill(rng.choice([signal.SIGKILL, signal.SIGTERM]), rng.uniform(0.2, 1) * seconds)
+        ended = run.kill(rng.choice([signal.SIGKILL, signal.SIGTERM]), rng.uniform(-0.2, 1), before, after)
         if ended == 0:
             ends.append("finished before")
         else:
@@ -175,7 +186,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_it_would_have(kind, commands, 
             run.finish()
         assert differences(results(run.folder), wanted) == [] and names(run.folder) == files
     counted = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
-    print(f"{kind}, {seconds:.1f} s: {counted}; signal to exit {max(to_exit, default=0):.1f} s at most")
+    times = f"{before:.1f} s to the first step, {after:.1f} s from there"
+    print(f"{kind}, {times}: {counted}; signal to exit {max(to_exit, default=0):.1f} s at most")
 
 
 def names(folder):

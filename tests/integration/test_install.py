@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sg_resnets.host.deferred_imports import real_of
 from support import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -49,7 +50,15 @@ def imported_at_the_top(package):
     return found
 
 
+def import_the_deferred():
+    """What SuperGradients imports and we import when it is used."""
+    for name, module in list(sys.modules.items()):
+        for value in list(vars(module).values()) if name.split(".")[0] == "super_gradients" else ():
+            real_of(value)
+
+
 def test_our_dependencies_are_what_the_host_imports(host):
+    import_the_deferred()
     needed = imported_at_the_top("super_gradients") | imported_at_the_top("data_gradients")
     assert needed - dependencies() - set(HOST) - {"opencv-python"} == set()
     ours = imported_at_the_top("sg_resnets") | {"typer", "torchvision", "safetensors"}

@@ -106,3 +106,10 @@ def load(name: str) -> ModuleType:
     if isinstance(sys.modules.get(name), StandIn):
         remove_stand_ins()  # SuperGradients uses it while it is imported
     return importlib.import_module(name)
+
+
+def real_of(value: Any) -> Any:
+    """Return what a stand-in stands for; any other value as it is."""
+    if type(value) is Name:
+        return value._real()
+    return load(value.__name__) if type(value) is StandIn else value
