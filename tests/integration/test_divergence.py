@@ -143,6 +143,19 @@ def test_weights_that_a_quantiser_hides_end_the_run_too(broken_weights, quantise
         quantise("epochs=3", BREAK)
 
 
+def test_a_buffer_that_is_infinite_by_intent_ends_no_run(host, train, monkeypatch):
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Mask(Callback):
+        def on_training_start(self, context):
+            context.net.register_buffer("mask", torch.tensor(float("-inf")), persistent=False)
+
+    monkeypatch.setitem(CALLBACKS, "Mask", Mask)
+    _, run = train("epochs=2", "training_hyperparams.phase_callbacks=[Mask]")
+    assert read(run / "ckpt_latest.pth")["epoch"] == 2
+
+
 def test_a_quantisation_is_rolled_back(broken_weights, quantise):
     broken_weights(6)
     _, run = quantise("epochs=3", BREAK, ROLLBACK)

@@ -16,6 +16,7 @@ from super_gradients.training.utils.callbacks import Callback, PhaseContext
 from super_gradients.training.utils.early_stopping import EarlyStop
 from super_gradients.training.utils.utils import fuzzy_str, unwrap_model
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sg_resnets.host.preemption import Stop
 from sg_resnets.host.progress import Progress, plain_values
@@ -101,10 +102,12 @@ def _is_watched(losses: Sequence[str], callbacks: Sequence[Any]) -> bool:
 
 
 def _first_broken_layer(network: nn.Module) -> str:
-    """The name of the first module whose own weights or statistics are not finite; "" if there is none."""
+    """The name of the first module whose own trained weights, or statistics, are not finite; "" if there is none. Other
+    buffers may be infinite by intent, as a mask is."""
     for name, module in network.named_modules():
-        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if not all(tensor.isfinite().all() for tensor in own):
+        own = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+        own += [module.running_mean, module.running_var] if isinstance(module, _BatchNorm) else []
+        if not all(tensor.isfinite().all() for tensor in own if tensor is not None):
             return name
     return ""
 
