@@ -138,9 +138,23 @@ BREAK = "training_hyperparams.phase_callbacks=[TrainingCurves,Break]"
 def test_weights_that_a_quantiser_hides_end_the_run_too(broken_weights, quantise):
     broken_weights(6)
     with pytest.raises(
-        ValueError, match=r"^weights of \S+ are NaN or infinite at the end of epoch 2: .*good checkpoint"
+        ValueError, match=r"^weights of \S+ are NaN or infinite at step 4 of epoch 2: .*good checkpoint"
     ):
         quantise("epochs=3", BREAK)
+
+
+def test_broken_weights_are_never_saved(broken_weights, train, monkeypatch, host):
+    """Within an epoch, too, where the loss would have told one step later."""
+    broken_weights(6)
+    with pytest.raises(
+        ValueError, match=r"^weights of \S+ are NaN or infinite at step 2 of epoch 2: .*good checkpoint"
+    ):
+        train("epochs=3", BREAK, "training_hyperparams.save_every=2steps")
+    broken_weights(6)
+    _, run = train("epochs=3", BREAK, ROLLBACK, "training_hyperparams.save_every=2steps", "experiment_name=back")
+    latest = read(run / "ckpt_latest.pth")
+    assert latest["epoch"] == 3 and latest["progress"]["rollbacks"] == 1
+    assert all(value.isfinite().all() for value in latest["net"].values() if value.is_floating_point())
 
 
 def test_a_buffer_that_is_infinite_by_intent_ends_no_run(host, train, monkeypatch):

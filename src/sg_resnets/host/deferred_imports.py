@@ -95,7 +95,7 @@ def remove_stand_ins() -> None:
     """From here on the deferred packages are imported as any other."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, StandInFinder)]
     for name, module in list(sys.modules.items()):
-        if isinstance(module, StandIn):
+        if type(module) is StandIn:  # other lazy modules import themselves when they are asked for their class
             del sys.modules[name]
             package, _, attribute = name.rpartition(".")
             vars(sys.modules.get(package, module)).pop(attribute, None)
@@ -103,7 +103,7 @@ def remove_stand_ins() -> None:
 
 def load(name: str) -> ModuleType:
     """Return the real module."""
-    if isinstance(sys.modules.get(name), StandIn):
+    if type(sys.modules.get(name)) is StandIn:
         remove_stand_ins()  # SuperGradients uses it while it is imported
     return importlib.import_module(name)
 

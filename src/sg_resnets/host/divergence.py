@@ -36,8 +36,8 @@ class DivergenceError(SgResnetsError):
 
 
 class StopWhenNotFinite(Callback):
-    """Ends training at the step whose loss is NaN or infinite, before it is written into a checkpoint, and at the end
-    of an epoch whose weights are.
+    """Ends training at the step whose loss is NaN or infinite, or whose weights would be saved and are, before they are
+    written into a checkpoint.
 
     On a CPU that is before the step. On a GPU it is after it, when SuperGradients has waited for the loss anyway; the
     statistics of batch-norm still tell where the numbers broke. A loss that `EarlyStop(check_finite=True)` among the
@@ -73,10 +73,15 @@ class StopWhenNotFinite(Callback):
             layer = _first_broken_layer(unwrap_model(context.net)) or "the loss itself"
             self._end(context, f"the loss is {value} at step {context.batch_idx + 1} of epoch", f", first in {layer}")
 
-    def on_train_loader_end(self, context: PhaseContext) -> None:
+    def check_weights(self, context: PhaseContext) -> None:
+        """Refuse weights of which no checkpoint is to be written; all processes take part."""
         layer = _first_broken_layer(unwrap_model(context.net))
-        if layer:  # a quantiser makes numbers of them, so that the loss does not tell
-            self._end(context, f"weights of {layer} are NaN or infinite at the end of epoch")
+        if get_world_size() > 1:
+            layers: list[str] = [""] * get_world_size()
+            dist.all_gather_object(layers, layer)
+            layer = next(filter(None, layers), "")
+        if layer:  # the loss does not tell until the next step, and where a quantiser makes numbers of them never
+            self._end(context, f"weights of {layer} are NaN or infinite at step {context.batch_idx + 1} of epoch")
 
     def _end(self, context: PhaseContext, what: str, where: str = "") -> None:
         if _is_watched(context.loss_logging_items_names, self.others):
@@ -129,9 +134,10 @@ def train_on(self: Trainer, train: Callable[[dict[str, Any]], Any], params: dict
         params = {**params, "kill_ddp_pgroup_on_end": False}
     given = [each for each in params.get("phase_callbacks") or () if isinstance(each, Callback)]
     as_they_began = copy.deepcopy(list(map(plain_values, given)))
+    check = next((each.check_weights for each in given if isinstance(each, StopWhenNotFinite)), None)
     rollbacks = 0
     while True:
-        self.progress = Progress(self, stop, interval, rollbacks=rollbacks, saves_start=rolls_back)
+        self.progress = Progress(self, stop, interval, rollbacks=rollbacks, saves_start=rolls_back, check=check)
         try:
             result = train(params)
         except DivergenceError as error:

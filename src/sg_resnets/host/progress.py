@@ -9,7 +9,7 @@ import copy
 import pickle
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Progress:
         unsaved: what an interrupted validation leaves: the state at its epoch's last batch.
         rollbacks: how often the run was sent back to a checkpoint with half the rate.
         saves_start: whether a new run is saved before its first batch.
+        check: refuses what is not to be saved.
         kept: which epochs' checkpoints are kept.
     """
 
@@ -62,6 +63,7 @@ class Progress:
     unsaved: dict[str, Any] | None = None
     rollbacks: int = 0
     saves_start: bool = False
+    check: Callable[[PhaseContext], None] | None = None
     kept: Kept = field(default_factory=Kept)
     context: PhaseContext = None
     _asked_rate: Any = None  # that of the recipe, before any rollback
@@ -181,6 +183,8 @@ class Progress:
         is_last = place.batch >= batches
         stop, due = self._agreed(is_last)
         if is_last or stop or due:
+            if self.check is not None:
+                self.check(self.context)
             self.unsaved = self.state(place.epoch, place.batch, is_last)
         if stop or due:
             self.save()
