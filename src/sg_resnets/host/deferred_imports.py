@@ -1,5 +1,5 @@
 """SuperGradients imports at its start what most runs never use: data profiling with seaborn and scipy, pyplot, onnxsim
-with sympy; a third of the time that its import takes.
+with sympy; a quarter of the time that its import takes (12.0 s, and 9.2 s without them, on two AMD EPYC cores).
 
 While it is imported, names out of these packages are stand-ins, each of which becomes the real one when it is first
 used: called, asked for an attribute, given to isinstance, or subclassed.
