@@ -84,6 +84,33 @@ def test_each_job_of_a_sweep_trains_in_two_processes(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*/sweep_*/*/")) == ["0", "1"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rolls_back", [False, True])
+def test_weights_that_one_process_has_broken_end_both_or_send_both_back(rolls_back, tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "import torch.distributed as dist\n"
+        "from super_gradients.common.registry.registry import register_callback\n"
+        "from super_gradients.training.utils.callbacks import Callback\n"
+        "@register_callback('Break')\n"
+        "class Break(Callback):\n"
+        "    seen = 0\n"
+        "    def on_train_batch_end(self, context):\n"
+        "        Break.seen += 1\n"
+        "        if Break.seen == 8 and dist.get_rank() == 1:\n"
+        "            context.net.module.bn1.running_mean.fill_(float('nan'))\n"
+    )
+    rollback = ["training_hyperparams.on_divergence=rollback"] if rolls_back else []
+    done, (run,) = two_processes(
+        tmp_path, "recipe", "plugins=[broken]", "architecture=resnet20_cifar", "batch_size=16", "epochs=2",
+        "training_hyperparams.phase_callbacks=[Break]", *rollback,
+    )  # fmt: skip
+    assert "weights of bn1 are NaN or infinite at step 8 of epoch 1" in done.stderr
+    assert done.returncode == (0 if rolls_back else 1)
+    if rolls_back:
+        latest = read(run / "ckpt_latest.pth")
+        assert latest["epoch"] == 2 and latest["progress"]["rollbacks"] == 1
+
+
 def test_the_seed_says_in_which_order_two_processes_see_the_images(tmp_path):
     (tmp_path / "order.py").write_text(
         "import torch.distributed as dist\n"
