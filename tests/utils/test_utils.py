@@ -121,8 +121,9 @@ def test_what_a_killed_process_left_is_removed_and_what_another_machine_writes_i
 
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    left = tmp_path / f"x.bin.{platform.node()}.{ended.pid}.tmp"
-    others = tmp_path / f"x.bin.elsewhere.{ended.pid}.tmp"
-    left.touch(), others.touch()
+    own, others = (f"{node}.{ended.pid}.sg_resnets.tmp" for node in (platform.node(), "elsewhere"))
+    for name in (f"x.bin.{own}", f"previous.{own}", f"x.bin.{others}", f"x.bin.{ended.pid}.tmp"):
+        (tmp_path / name).touch()
     write_bytes(tmp_path / "x.bin", b"1")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bin", others.name]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["x.bin", f"x.bin.{ended.pid}.tmp", f"x.bin.{others}"]

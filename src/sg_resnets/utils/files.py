@@ -14,7 +14,7 @@ from sg_resnets.utils.errors import SgResnetsError
 
 
 def _temporary_suffix() -> str:
-    return f".{platform.node()}.{os.getpid()}.tmp"
+    return f".{platform.node()}.{os.getpid()}.sg_resnets.tmp"
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
         if previous is not None and target.exists():
             keep(target, target.with_name(previous))
         os.replace(temporary, target)
-        remove_abandoned(target)
+        remove_abandoned(target.parent)
         with suppress(OSError):  # some network file systems do not flush names
             flush(target.parent)
     except OSError as error:
@@ -45,13 +45,13 @@ def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_abandoned(target: Path) -> None:
-    """Remove what processes that were killed have left of this file."""
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files that processes that were killed have left in this folder."""
     import psutil
 
-    here = glob.escape(f"{target.name}.{platform.node()}")
-    for path in target.parent.glob(f"{here}.*.tmp"):  # other machines may be writing into this folder too
-        process = path.name.split(".")[-2]
+    here = glob.escape(platform.node())  # other machines may be writing into this folder too
+    for path in folder.glob(f"*.{here}.*.sg_resnets.tmp"):
+        process = path.name.split(".")[-3]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             path.unlink(missing_ok=True)
 
