@@ -16,6 +16,7 @@ from super_gradients.training import models
 from sg_resnets.export import onnx as onnx_file
 from sg_resnets.export.benchmark import BATCHES, latencies
 from sg_resnets.export.onnx import FileInfo
+from sg_resnets.export.runtimes import load
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.graph import insert_quantizers
 from sg_resnets.quantization.params import QuantizationParams
@@ -50,7 +51,7 @@ if __name__ == "__main__":
     for name in NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             paths = write(name, Path(folder))
-            fp32, *others = latencies(paths, rounds)
+            fp32, *others = latencies([load(path) for path in paths], rounds)
             sizes = [path.stat().st_size for path in paths]
         for bits, times, size in zip((8, 7), others, sizes[1:], strict=True):
             print(f"{name}, {bits}-bit weights, {size / sizes[0]:.3f} of the size")

@@ -214,7 +214,8 @@ def benchmark(
     accuracy: Annotated[bool, typer.Option(help="On the test data of the first file's recipe.")] = True,
     plugin: Plugins = None,
 ) -> None:
-    """Compare ONNX files in ONNX Runtime, one thread: accuracy, size, latency of 1 and of 32 images, in turn."""
+    """Compare ONNX files in each runtime that is installed, one thread: accuracy, size, latency of 1 and of 32 images,
+    in turn; and name the fastest way to run the network here."""
     check_picture(output)
     from sg_resnets.export import benchmark as onnx_benchmark
     from sg_resnets.export.onnx import read_info
@@ -225,27 +226,29 @@ def benchmark(
         from sg_resnets.runs.build import loader_of, recipe_of
 
         loader = loader_of(recipe_of({"recipe": infos[0].recipe}, plugin or []), "val")
-    rows = onnx_benchmark.measure(files, loader)
-    for line in onnx_benchmark.table(rows):
-        print(line)
+    rows, left_out = onnx_benchmark.measure(files, loader)
     machine = onnx_benchmark.describe_machine()
-    print(f"measured on {machine}")
-    for warning in onnx_benchmark.warnings(infos):
-        print(warning)
-    save_figure(onnx_benchmark.draw(rows, f"ONNX Runtime, {machine}"), output)
+    for line in (*onnx_benchmark.table(rows), f"measured on {machine}", *left_out, *onnx_benchmark.warnings(infos)):
+        print(line)
+    for line in onnx_benchmark.fastest(rows):
+        print(line)
+    save_figure(onnx_benchmark.draw(rows, machine), output)
     print(f"picture: {output}")
 
 
 @app.command()
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run's or experiment's folder.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, a run's or experiment's folder, or an ONNX file.")],
     images: Annotated[list[Path], typer.Argument(help="Image files of any size.")],
+    runtime: Annotated[
+        str | None, typer.Option(help="Of an ONNX file: onnxruntime, openvino, onnxruntime_cuda, tensorrt.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Name what is in each image, with its probability."""
     from sg_resnets.runs.predict import predict_images
 
-    for image, label, probability in predict_images(checkpoint, images, plugin or []):
+    for image, label, probability in predict_images(checkpoint, images, plugin or [], runtime):
         print(f"{image}  {label}  {probability:.1%}")
 
 

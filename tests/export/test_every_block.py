@@ -6,6 +6,7 @@ import torch
 
 from sg_resnets.export import benchmark as onnx_benchmark
 from sg_resnets.export import onnx as onnx_file
+from sg_resnets.export.runtimes import load
 from sg_resnets.quantization import graph
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.params import QuantizationParams
@@ -63,7 +64,7 @@ def test_every_block_is_folded_quantised_and_exported(kind, train_batches, write
         rounded = quantised(images)
     assert 0 < (rounded - exact).square().mean() < 0.02 * exact.square().mean()  # over 17 dB
     path = write(quantised)
-    logits = onnx_benchmark.predictor(path, onnx_file.read_info(path))(images.numpy())
+    logits = onnx_benchmark.predictor(load(path), onnx_file.read_info(path))(images.numpy())
     step = (rounded - exact).abs().max()  # what quantising costs; two ways to compute it differ by far less
     assert np.abs(logits - rounded.numpy()).max() < step
     found = optimised(path, tmp_path)

@@ -8,6 +8,7 @@ import torch
 
 from sg_resnets.export import benchmark as onnx_benchmark
 from sg_resnets.export import onnx as onnx_file
+from sg_resnets.export.runtimes import load
 from sg_resnets.quantization import graph
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.params import QuantizationParams
@@ -52,5 +53,5 @@ def test_a_dead_channel_and_a_dead_input_keep_their_biases(per_channel, train_ba
     path, images = write(quantised), train_batches[5][0]
     with torch.no_grad():
         expected = quantised(images).numpy()
-    found = onnx_benchmark.predictor(path, onnx_file.read_info(path))(images.numpy())
+    found = onnx_benchmark.predictor(load(path), onnx_file.read_info(path))(images.numpy())
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()

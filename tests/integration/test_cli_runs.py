@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from sg_resnets.data import in_memory
 from sg_resnets.data.fashion_mnist import CLASS_NAMES
+from sg_resnets.export.runtimes import installed
 from sg_resnets.runs.checkpoints import read
 
 
@@ -48,6 +49,16 @@ def test_predict_names_class_and_probability_from_plain_image_files(command, tra
         assert file == str(files[i]) and label == CLASS_NAMES[probabilities[i].argmax()]
         assert float(probability.rstrip("%")) == pytest.approx(100 * probabilities[i].max().item(), abs=0.1)
     assert out.splitlines()[5].startswith(str(large)) and out.rstrip().endswith("%")
+    for name, *options in (("float.onnx",), ("pixels.onnx", "--uint8-input")):
+        assert command("export", run, tmp_path / name, *options)[0] == 0
+        for runtime in installed():
+            code, by_file, _ = command("predict", tmp_path / name, *files, large, "--runtime", runtime)
+            for ours, theirs in zip(by_file.splitlines(), out.splitlines(), strict=True):
+                assert ours.rsplit("  ", 1)[0] == theirs.rsplit("  ", 1)[0], (name, runtime)
+                shares = [float(line.rsplit("  ", 1)[1].rstrip("%")) for line in (ours, theirs)]
+                assert shares[0] == pytest.approx(shares[1], abs=1.0)
+    code, _, said = command("predict", run, large, "--runtime", "openvino")
+    assert code == 1 and "--runtime is for ONNX files" in said
 
 
 def test_resume_goes_on_to_more_epochs_in_the_same_folder(train, command, compose):

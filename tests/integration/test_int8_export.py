@@ -1,5 +1,7 @@
 """Runs are exported to ONNX files, which are compared; what cannot be quantised is one line."""
 
+import re
+
 import onnx
 import pytest
 import torch
@@ -16,14 +18,18 @@ def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnet
     assert (tmp_path / "resnet20_cifar_int8.onnx").read_bytes() == (tmp_path / "int8.onnx").read_bytes()
     done = sg_resnets_command("benchmark", "float.onnx", "int8.onnx", "pixels.onnx", cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "benchmark.png").is_file(), done.stderr
-    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if ".onnx" in line}
-    state = torch.load(float_run / "ckpt_best.pth")
-    assert rows["float.onnx"][1] == rows["pixels.onnx"][1] == f"{float(state['acc']):.4f}"
+    rows = [re.split(r"  +", line) for line in done.stdout.splitlines() if re.match(r"\w+\.onnx ", line)]
+    assert [row[0] for row in rows[:3]] == ["float.onnx", "int8.onnx", "pixels.onnx"]
+    assert {row[1] for row in rows[:3]} == {"ONNX Runtime"} and [row[2] for row in rows[:3:2]] == ["float32"] * 2
+    accuracy = f"{float(torch.load(float_run / 'ckpt_best.pth')['acc']):.4f}"
+    assert {row[3] for row in rows if row[2] == "float32"} == {accuracy}
+    assert all(row[2].startswith("int8") for row in rows if row[0] == "int8.onnx")
+    assert "the fastest here for 1 at a time: " in done.stdout and "the fastest here for 32 at a time: " in done.stdout
     large, small = (
         sum(len(stored.SerializeToString()) for stored in onnx.load(tmp_path / name).graph.initializer)
         for name in ("float.onnx", "int8.onnx")
     )
-    assert small < large / 2 and rows["int8.onnx"][4]  # of so small a network's file half are names
+    assert small < large / 2
     from sg_resnets.export.onnx import read_info
 
     info = read_info(tmp_path / "float.onnx")

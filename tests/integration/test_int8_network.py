@@ -13,6 +13,8 @@ from onnx import numpy_helper
 
 from sg_resnets.export import benchmark as onnx_benchmark
 from sg_resnets.export import onnx as onnx_file
+from sg_resnets.export import runtimes
+from sg_resnets.export.runtimes import load
 from sg_resnets.quantization import fake_quantize
 from support import optimised
 
@@ -75,7 +77,7 @@ def test_resnet20_is_all_integer_kernels_small_and_agrees(calibrated, trained, w
     scalars = [numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"]
     assert all(value.ndim == 0 for value in scalars if value.size == 1 and value.dtype.name in ("float32", "uint8"))
     images = images_and_labels[0]
-    predict = onnx_benchmark.predictor(small, onnx_file.read_info(small))
+    predict = onnx_benchmark.predictor(load(small), onnx_file.read_info(small))
     with torch.no_grad():
         agreement = (predict(images.numpy()).argmax(1) == calibrated()(images).argmax(1).numpy()).mean()
     assert agreement >= 0.995
@@ -101,25 +103,21 @@ def test_seven_bit_weights_need_no_slow_kernels(calibrated, write, images_and_la
 def test_slow_kernels_run_only_where_the_fast_ones_overflow(
     overflows, reduced, exact, calibrated, tmp_path, monkeypatch
 ):
-    from sg_resnets.export import benchmark as onnx_benchmark
-    from sg_resnets.export import onnx as onnx_file
-
     path = tmp_path / "net.onnx"
     onnx_file.write(calibrated(), path, (1, 28, 28), onnx_file.FileInfo(kind="ptq", reduce_range=reduced))
-    monkeypatch.setattr(onnx_benchmark, "has_int8_kernels", lambda: not overflows)
-    options = onnx_benchmark.session(path).get_session_options()
+    monkeypatch.setattr(runtimes, "has_int8_kernels", lambda: not overflows)
+    options = runtimes.onnxruntime_session(path).get_session_options()
     assert options.get_session_config_entry("session.x64quantprecision") == exact
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_openvino_runs_the_file(target, calibrated, write, images_and_labels):
-    openvino = pytest.importorskip("openvino")
     network = calibrated(target=target)
-    compiled = openvino.Core().compile_model(write(network, target=target), "CPU")
+    infer = load(write(network, target=target), "openvino")
     images = images_and_labels[0][:1000]
     with torch.no_grad():
         expected = network(images).argmax(1).numpy()
-    assert (compiled(images.numpy())[0].argmax(1) == expected).mean() >= 0.99
+    assert (infer(images.numpy()).argmax(1) == expected).mean() >= 0.99
 
 
 def test_tensorrt_gets_symmetric_int8_and_additions_that_it_can_fuse(calibrated, write):
@@ -159,7 +157,7 @@ def test_pixels_in_the_file_give_the_same_classes(calibrated, write, images_and_
     plain, pixels = write(calibrated(), "plain", **info), write(calibrated(), "pixels", uint8_input=True, **info)
     assert onnx.load(pixels).graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     images = images_and_labels[0][:500].numpy()
-    a, b = (onnx_benchmark.predictor(p, onnx_file.read_info(p))(images) for p in (plain, pixels))
+    a, b = (onnx_benchmark.predictor(load(p), onnx_file.read_info(p))(images) for p in (plain, pixels))
     np.testing.assert_allclose(a, b, atol=0.2)
     assert (a.argmax(1) == b.argmax(1)).mean() >= 0.995
     read = onnx_file.read_info(pixels)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
+from sg_resnets.export.runtimes import load
 from sg_resnets.models.scaling import Scale
 from sg_resnets.quantization import graph
 from sg_resnets.quantization.calibrate import calibrate
@@ -125,6 +126,35 @@ def test_a_range_is_without_negatives_only_where_that_is_known(between, zero_poi
     (node,) = [node for node in quantised.graph.nodes if node.target == "next"]
     assert quantised.get_submodule(node.args[0].target).zero_point == zero_point
     torch.testing.assert_close(quantised(IMAGES), network(IMAGES), rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize(
+    "between",
+    [
+        torch.nn.functional.silu,
+        torch.nn.GELU(),
+        torch.nn.GELU("tanh"),
+        lambda y: torch.nn.functional.silu(y) + torch.relu(y),
+    ],
+)
+def test_silu_and_gelu_use_all_steps(between, learn, write):
+    network = Small(between).eval()
+    torch.nn.init.constant_(network.bn.weight, 4.0)
+    quantised = graph.insert_quantizers(network, params := QuantizationParams(calibrator_i="max", learn_amax=learn))
+    calibrate(quantised, [IMAGES], params)
+    (node,) = [node for node in quantised.graph.nodes if node.target == "next"]
+    quantizer = quantised.get_submodule(node.args[0].target)
+    with torch.no_grad():
+        values = network.between(network.bn(network.conv(IMAGES)))
+        rounded = quantizer(values)
+        steps = (rounded / quantizer.scale()).round() + int(quantizer.zero())
+        assert steps.min() <= 1 and steps.max() == 255
+        torch.testing.assert_close(rounded, values, rtol=0, atol=0.51 * quantizer.scale().item())
+        assert quantizer.scale() < 1.2 * (values.max() - values.min()) / 255
+        expected = quantised(IMAGES)
+    logits = load(write(quantised, shape=(1, 8, 8)))(IMAGES.numpy())
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=0.02, atol=0.02)
 
 
 def hooked(path):

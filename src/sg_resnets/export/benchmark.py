@@ -1,16 +1,18 @@
-"""Compares ONNX files in ONNX Runtime: accuracy, size, latency. What is timed is timed in turn, so that a busy machine
-slows all of them alike."""
+"""Compares ONNX files in each runtime that is here: accuracy, size, latency. What is timed is timed in turn, so that a
+busy machine slows all of them alike."""
 
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sg_resnets.export.onnx import FileInfo, read_info
+from sg_resnets.export.runtimes import NAMES, Loaded, load_everywhere, versions
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.hardware import cpu_name, has_int8_kernels
 
@@ -19,18 +21,32 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 32)
 ROUNDS, ROUND_SECONDS = 15, 0.05
+LARGEST_DROP = 0.01  # of the accuracy: what loses more is no way to run the network
 Predict = Callable[[np.ndarray], np.ndarray]  # normalised images (N, C, H, W) to logits (N, K)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One file. `accuracy` in 0..1, None without data; `milliseconds` of a batch by its size, one for each round."""
+    """One file in one runtime.
+
+    Attributes:
+        name: of the file.
+        kind: "fp32", "ptq" or "qat".
+        runtime, precision: what ran it, and what that computes in.
+        size: bytes.
+        milliseconds: of a batch by its size, one for each round.
+        classes: what it named, (N,); None without data.
+        accuracy: in 0..1; None without data.
+    """
 
     name: str
     kind: str
+    runtime: str
+    precision: str
     size: int
-    accuracy: float | None
     milliseconds: Mapping[int, Sequence[float]]
+    classes: np.ndarray | None = None
+    accuracy: float | None = None
 
     def median(self, batch: int) -> float:
         return statistics.median(self.milliseconds[batch])
@@ -42,50 +58,19 @@ class Measured:
         return low, middle, high
 
 
-def session(path: Path, threads: int = 1) -> Any:
-    """An ONNX Runtime session on the CPU; where its fast kernels would overflow, with those that do not.
-
-    Raises:
-        SgResnetsError: ONNX Runtime cannot run the file.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    exact = not has_int8_kernels() and not read_info(path).reduce_range  # with VNNI it would only be slow
-    options.add_session_config_entry("session.x64quantprecision", "1" if exact else "0")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no class
-        raise SgResnetsError(f"ONNX Runtime cannot run {path}: {' '.join(str(error).split())[:200]}") from None
-
-
-def predictor(path: Path, info: FileInfo, data: FileInfo | None = None) -> Predict:
+def predictor(file: Loaded, info: FileInfo, data: FileInfo | None = None) -> Predict:
     """Runs a file on images that are normalised as `data` says, without it as the file's own, whatever it takes."""
-    run, data = session(path), data or info
+    data = data or info
 
     def predict(images: np.ndarray) -> np.ndarray:
         if info.uint8_input:
-            return _run(run, path, to_pixels(images, data))
+            return file(to_pixels(images, data))
         if info.mean and data.mean and (info.mean, info.std) != (data.mean, data.std):
             (mean, std), (own_mean, own_std) = _by_channel(data), _by_channel(info)
             images = (images * std + mean - own_mean) / own_std
-        return _run(run, path, images)
+        return file(images)
 
     return predict
-
-
-def _run(run: Any, path: Path, images: np.ndarray) -> np.ndarray:
-    takes = run.get_inputs()[0]
-    try:
-        return run.run(None, {takes.name: images})[0]
-    except Exception:  # its exceptions share no class
-        shape = ", ".join(map(str, takes.shape))
-        raise SgResnetsError(
-            f"{path} takes one input of ({shape}), {takes.type}, and was given {images.shape}, {images.dtype}: compare "
-            "files of the same images, with a free batch size"
-        ) from None
 
 
 def to_pixels(images: np.ndarray, info: FileInfo) -> np.ndarray:
@@ -110,19 +95,16 @@ def predictions(loader: Iterable[Any], networks: Mapping[str, Predict]) -> tuple
     return np.concatenate(labels), {name: np.concatenate(parts) for name, parts in named.items()}
 
 
-def latencies(paths: Sequence[Path], rounds: int = ROUNDS) -> list[dict[int, list[float]]]:
-    """Milliseconds of a batch by its size, for each file: one thread, the files in turn in each round."""
-    runs = [session(path) for path in paths]
+def latencies(files: Sequence[Loaded], rounds: int = ROUNDS) -> list[dict[int, list[float]]]:
+    """Milliseconds of a batch by its size, for each file: in turn in each round."""
     random = np.random.default_rng(0)
-    measured: list[dict[int, list[float]]] = [{} for _ in paths]
+    measured: list[dict[int, list[float]]] = [{} for _ in files]
     for batch in BATCHES:
         works = []
-        for run, path in zip(runs, paths, strict=True):
-            takes = run.get_inputs()[0]
-            shape = [batch, *(side if isinstance(side, int) else 224 for side in takes.shape[1:])]
-            pixels = random.integers(0, 256, shape, dtype=np.uint8)
-            images = pixels if takes.type == "tensor(uint8)" else (pixels / 255).astype(np.float32)
-            works.append(lambda run=run, path=path, images=images: _run(run, path, images))
+        for file in files:
+            pixels = random.integers(0, 256, [batch, *(side or 224 for side in file.shape[1:])], dtype=np.uint8)
+            images = pixels if file.uint8 else (pixels / 255).astype(np.float32)
+            works.append(partial(file, images))
         repeats = [max(1, round(ROUND_SECONDS / _seconds(work, 2))) for work in works]
         for times in measured:
             times[batch] = []
@@ -141,42 +123,67 @@ def _seconds(work: Callable[[], Any], count: int) -> float:
     return (time.perf_counter() - start) / count
 
 
-def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> list[Measured]:
-    """Measure files; `loader` gives normalised images and labels, None leaves out the accuracy. Each file sees the
-    images as it wants them; those of a loader that does not say how they are normalised are as the first one's.
+def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> tuple[list[Measured], list[str]]:
+    """Measure files in each runtime that is here, the first file in ONNX Runtime first; and return what was left out, a
+    line each. `loader` gives normalised images and labels, None leaves out the accuracy. Each file sees the images as
+    it wants them; those of a loader that does not say how they are normalised are as the first one's.
 
     Raises:
         SgResnetsError: accuracies of files whose images have another size, or whose classes are others.
     """
-    infos = [read_info(path) for path in paths]
-    accuracies: list[float | None] = [None] * len(paths)
+    infos = {path: read_info(path) for path in paths}
+    data = _described(loader, infos)
+    files, left_out = list[Loaded](), list[str]()
+    for path in infos:
+        loaded, missing = load_everywhere(path)
+        files += loaded
+        left_out += missing
+    files.sort(key=lambda file: list(NAMES.values()).index(file.runtime))
+    times = latencies(files)
+    named: dict[str, np.ndarray] = {}
     if loader is not None:
-        describe = getattr(getattr(loader, "dataset", None), "get_dataset_preprocessing_params", None)
-        described = FileInfo.of(describe()) if describe else infos[0]
-        data = described if described.mean else infos[0]
-        for path, info in zip(paths, infos, strict=True):
-            if info.classes and data.classes and list(info.classes) != list(data.classes):
-                raise SgResnetsError(
-                    f"{path} has {len(info.classes)} classes ({info.classes[0]}, ...) that are not the test data's "
-                    f"{len(data.classes)} ({data.classes[0]}, ...): leave it out, or give --no-accuracy"
-                )
-        networks = {str(i): predictor(*pair, data) for i, pair in enumerate(zip(paths, infos, strict=True))}
+        networks = {str(i): predictor(file, infos[file.path], data) for i, file in enumerate(files)}
         labels, named = predictions(loader, networks)
-        accuracies = [float((named[str(i)] == labels).mean()) for i in range(len(paths))]
-    times = latencies(paths)
-    ambiguous = len({path.name for path in paths}) < len(paths)
-    names = [str(path) if ambiguous else path.name for path in paths]
-    return [
-        Measured(name, info.kind, path.stat().st_size, accuracy, milliseconds)
-        for name, path, info, accuracy, milliseconds in zip(names, paths, infos, accuracies, times, strict=True)
-    ]
+    ambiguous = len({path.name for path in infos}) < len(infos)
+    rows = []
+    for i, (file, milliseconds) in enumerate(zip(files, times, strict=True)):
+        classes = named.get(str(i))
+        rows.append(
+            Measured(
+                name=str(file.path) if ambiguous else file.path.name,
+                kind=infos[file.path].kind,
+                runtime=file.runtime,
+                precision=file.precision,
+                size=file.path.stat().st_size,
+                milliseconds=milliseconds,
+                classes=classes,
+                accuracy=None if classes is None else float((classes == labels).mean()),
+            )
+        )
+    return rows, list(dict.fromkeys(left_out))
+
+
+def _described(loader: Any, infos: Mapping[Path, FileInfo]) -> FileInfo:
+    """What is known of the loader's images; the files' classes must be theirs."""
+    first = next(iter(infos.values()))
+    describe = getattr(getattr(loader, "dataset", None), "get_dataset_preprocessing_params", None)
+    described = FileInfo.of(describe()) if describe else first
+    data = described if described.mean else first
+    for path, info in infos.items() if loader is not None else ():
+        if info.classes and data.classes and list(info.classes) != list(data.classes):
+            raise SgResnetsError(
+                f"{path} has {len(info.classes)} classes ({info.classes[0]}, ...) that are not the test data's "
+                f"{len(data.classes)} ({data.classes[0]}, ...): leave it out, or give --no-accuracy"
+            )
+    return data
 
 
 def table(rows: Sequence[Measured]) -> Iterator[str]:
-    """The lines to print: milliseconds are medians, the speed-up is over the first file."""
-    width = max(len(row.name) for row in rows)
+    """The lines to print: milliseconds are medians, the speed-up is over the first row."""
+    widths = [max(len(getattr(row, key)) for row in rows) for key in ("name", "runtime", "precision")]
+    widths[2] = max(widths[2], len("computes in"))
     heads = "".join(f"{f'batch {batch}':>12} {'times as fast':>22}" for batch in BATCHES)
-    yield f"{'':<{width}} {'accuracy':>9} {'size':>10} {'of first':>8}{heads}"
+    yield _left(widths, "", "", "computes in") + f" {'accuracy':>9} {'size':>10} {heads}"
     for row in rows:
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.4f}"
         times = ""
@@ -184,14 +191,34 @@ def table(rows: Sequence[Measured]) -> Iterator[str]:
             low, middle, high = row.speed_up(rows[0], batch)
             times += f"{row.median(batch):>9.3f} ms {f'{middle:.2f} ({low:.2f} to {high:.2f})':>22}"
         size = f"{row.size / 2**10:,.0f} KiB"
-        yield f"{row.name:<{width}} {accuracy:>9} {size:>10} {row.size / rows[0].size:>8.2f}{times}"
+        yield _left(widths, row.name, row.runtime, row.precision) + f" {accuracy:>9} {size:>10} {times}"
+
+
+def _left(widths: Sequence[int], *cells: str) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def fastest(rows: Sequence[Measured]) -> Iterator[str]:
+    """A sentence for each batch size: what runs it the fastest here, of what is as accurate."""
+    first = rows[0]
+    best_accuracy = max((row.accuracy for row in rows if row.accuracy is not None), default=0.0)
+    able = [row for row in rows if row.accuracy is None or row.accuracy >= best_accuracy - LARGEST_DROP]
+    for batch in BATCHES:
+        best = min(able, key=lambda row: row.median(batch))
+        said = f"the fastest here for {batch} at a time: {best.name} in {best.runtime}, which computes in "
+        said += f"{best.precision}: {best.speed_up(first, batch)[1]:.2f} times as fast as {first.name} in "
+        said += first.runtime
+        if best.accuracy is not None and first.accuracy is not None:
+            said += f", accuracy {best.accuracy:.4f} ({first.accuracy:.4f})"
+        yield said
+    for row in rows:
+        if row not in able and row.accuracy is not None:
+            yield f"not counted: {row.name} in {row.runtime} loses {100 * (best_accuracy - row.accuracy):.1f} points"
 
 
 def describe_machine() -> str:
     """Return where the times were measured."""
-    import onnxruntime
-
-    return f"{cpu_name()}, one thread, ONNX Runtime {onnxruntime.__version__}"
+    return f"{cpu_name()}, one thread, {', '.join(versions())}"
 
 
 def warnings(infos: Iterable[FileInfo]) -> Iterator[str]:
@@ -201,8 +228,7 @@ def warnings(infos: Iterable[FileInfo]) -> Iterator[str]:
             "This CPU is not known to have VNNI or AMX: without them ONNX Runtime's fast 8-bit kernels overflow on "
             "full-range weights and give wrong classes. Run the file with session.x64quantprecision=1, as `sg-resnets "
             "benchmark` does, which is exact and slow; or quantise with quantization_params.reduce_range=True, which "
-            "is "
-            "exact and fast."
+            "is exact and fast."
         )
 
 
@@ -217,7 +243,8 @@ def draw(rows: Sequence[Measured], title: str) -> "Figure":
         *((f"batch of {batch}, ms", [row.median(batch) for row in rows], "{:.3g}") for batch in BATCHES),
     ]
     panels = [panel for panel in panels if None not in panel[1]]
-    names = [row.name for row in rows]
+    alone = len({row.runtime for row in rows}) == 1
+    names = [row.name if alone else f"{row.name}\n{row.runtime}, {row.precision}" for row in rows]
     for axes, (label, values, form) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
         bars = axes.barh(
             range(len(rows)), values, tick_label=names, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))]

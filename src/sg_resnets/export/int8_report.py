@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sg_resnets.export import benchmark
 from sg_resnets.export.benchmark import BATCHES, Measured
 from sg_resnets.export.onnx import FileInfo
+from sg_resnets.export.runtimes import NAMES
 from sg_resnets.quantization.fake_quantize import QuantConv2d, QuantLinear
 from sg_resnets.quantization.graph import QuantizedNetwork, enable_quantizers
 from sg_resnets.utils.files import write_bytes
@@ -66,12 +67,20 @@ def sensitivity(network: QuantizedNetwork, images: Tensor) -> list[Sensitivity]:
 
 @dataclass(frozen=True)
 class Report:
-    """Files, fp32 first; `in_torch`: accuracy of each in PyTorch, in 0..1, by kind; `agreement`: share of the test
-    images for which ONNX Runtime and PyTorch name the same class, by kind."""
+    """What was measured.
+
+    Attributes:
+        files: in each runtime, fp32 in ONNX Runtime first.
+        left_out: runtimes that are not here, a line each.
+        in_torch: accuracy in PyTorch, in 0..1, by kind.
+        agreement: share of the test images for which ONNX Runtime and PyTorch name the same class, by kind.
+        in_float: operations that stay in float32.
+    """
 
     model: str
     target: str
     files: Sequence[Measured]
+    left_out: Sequence[str]
     in_torch: Mapping[str, float]
     agreement: Mapping[str, float]
     in_float: Sequence[str]
@@ -94,9 +103,15 @@ class Report:
             for one in self.sensitivities[:SHOWN]:
                 yield f"  {one.layer:<32} {one.noise:>6.1f} dB {one.changed:>7.2%}"
         yield f"measured on {benchmark.describe_machine()}"
-        if self.target != "onnxruntime":
-            yield f"the times are ONNX Runtime's on this CPU, whatever {self.target} makes of the files"
+        yield from self.left_out
+        if not self._in_its_runtime():
+            yield f"the times are those of this CPU, whatever {self.target} makes of the files"
         yield from benchmark.warnings(self.infos)
+        yield from benchmark.fastest(self.files)
+
+    def _in_its_runtime(self) -> list[Measured]:
+        """The rows of the runtime that the files are for."""
+        return [row for row in self.files if row.runtime == NAMES[self.target]]
 
     def save(self, folder: Path) -> None:
         """Write `report.json` and `report.png`."""
@@ -104,6 +119,8 @@ class Report:
             {
                 "name": row.name,
                 "kind": row.kind,
+                "runtime": row.runtime,
+                "computes_in": row.precision,
                 "bytes": row.size,
                 "size_over_fp32": row.size / self.files[0].size,
                 "accuracy": row.accuracy,
@@ -122,6 +139,7 @@ class Report:
             "target": self.target,
             "measured_on": benchmark.describe_machine(),
             "files": files,
+            "left_out": list(self.left_out),
             "in_float": list(self.in_float),
             "sensitivity": [vars(one) for one in self.sensitivities],
         }
@@ -130,13 +148,13 @@ class Report:
 
     def draw(self) -> "Figure":
         """Return a figure of accuracy, size and time."""
-        first, last = self.files[0], self.files[-1]
+        first, last = (self._in_its_runtime() or self.files)[:: len(self.in_torch) - 1][:2]
         title = (
             f"{self.model}, INT8: {100 * ((last.accuracy or 0) - (first.accuracy or 0)):+.2f} points, "
             f"{last.size / first.size:.2f} of the size"
         )
-        if self.target == "onnxruntime":
-            title += f", {last.speed_up(first, BATCHES[-1])[1]:.2f} times as fast"
+        if self._in_its_runtime():
+            title += f", {last.speed_up(first, BATCHES[-1])[1]:.2f} times as fast in {last.runtime}"
         return benchmark.draw(self.files, title)
 
 

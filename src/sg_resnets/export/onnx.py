@@ -37,6 +37,7 @@ class FileInfo:
         kind: "fp32", "ptq" or "qat".
         reduce_range: its weights have 7 bits, so that no x86 kernel overflows.
         recipe: what trained it.
+        preprocessing: the steps from an image of any size to the network's input, as in a checkpoint.
     """
 
     classes: Sequence[str] = ()
@@ -47,6 +48,7 @@ class FileInfo:
     kind: str = "fp32"
     reduce_range: bool = False
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, preprocessing: Mapping[str, Any] | None, **more: Any) -> "FileInfo":
@@ -56,6 +58,7 @@ class FileInfo:
             classes=list((preprocessing or {}).get("class_names") or []),
             mean=list(normalise.get("mean", [])),
             std=list(normalise.get("std", [])),
+            preprocessing=copy.deepcopy(dict(preprocessing or {})),
             **more,
         )
 
@@ -93,7 +96,7 @@ class _Frozen(nn.Module):
 
     def __init__(self, quantizer: Quantizer) -> None:
         super().__init__()
-        self.scale, self.zero_point = float(quantizer.scale()), quantizer.zero_point
+        self.scale, self.zero_point = float(quantizer.scale()), int(quantizer.zero())
         self.low, self.high = quantizer.low, quantizer.high
 
     def forward(self, x: Tensor) -> Tensor:

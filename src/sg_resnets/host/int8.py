@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sg_resnets.export import onnx
-from sg_resnets.export.benchmark import measure, predictions, predictor
+from sg_resnets.export.benchmark import measure, predictions
 from sg_resnets.export.int8_report import Report, Sensitivity, sensitivity, torch_predictor
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.distillation import RegisteredDistiller
@@ -78,7 +78,7 @@ class Quantization:
         labels, by_torch = predictions(self.loader, in_torch)
         accuracies = {kind: float((classes == labels).mean()) for kind, classes in by_torch.items()}
         paths = self._write_files(accuracies)
-        report = self._report(paths, labels, by_torch, accuracies)
+        report = self._report(paths, by_torch, accuracies)
         report.save(self.folder)
         logger.info(f"Report: {self.folder / 'report.json'}, {self.folder / 'report.png'}")
         print("\n".join(report.lines()))
@@ -103,23 +103,20 @@ class Quantization:
         return paths
 
     def _report(
-        self, paths: Mapping[str, Path], labels: Any, by_torch: Mapping[str, Any], accuracies: Mapping[str, float]
+        self, paths: Mapping[str, Path], by_torch: Mapping[str, Any], accuracies: Mapping[str, float]
     ) -> Report:
         """Measure the files beside their networks."""
-        infos = {kind: onnx.read_info(path) for kind, path in paths.items()}
-        _, by_file = predictions(self.loader, {kind: predictor(path, infos[kind]) for kind, path in paths.items()})
+        rows, left_out = measure(list(paths.values()), self.loader)
         last: Any = list(self.networks.values())[-1]
         return Report(
             model=self.name,
             target=self.params.target,
-            files=[
-                replace(row, accuracy=float((by_file[row.kind] == labels).mean()))
-                for row in measure(list(paths.values()), None)
-            ],
+            files=rows,
+            left_out=left_out,
             in_torch=accuracies,
-            agreement={kind: float((by_file[kind] == by_torch[kind]).mean()) for kind in self.networks},
+            agreement={row.kind: float((row.classes == by_torch[row.kind]).mean()) for row in rows[: len(paths)]},
             in_float=last.in_float,
-            infos=list(infos.values()),
+            infos=[onnx.read_info(path) for path in paths.values()],
             sensitivities=sensitivities(last, self.loader, self.params.sensitivity_images),
         )
 

@@ -64,7 +64,7 @@ def calibrate(network: nn.Module, loader: Iterable[Any], params: QuantizationPar
 def _calibrator(quantizer: Quantizer, method: str, params: QuantizationParams) -> Calibrator:
     if method == "max":
         return MaxCalibrator(axis=0 if quantizer.channels else None)
-    return HistogramCalibrator(params.histogram_calib_method, params.percentile, quantizer.levels)
+    return HistogramCalibrator(params.histogram_calib_method, params.percentile, quantizer.high - quantizer.zero_point)
 
 
 def _range(name: str, calibrator: Calibrator) -> Tensor:

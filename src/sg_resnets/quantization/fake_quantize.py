@@ -6,6 +6,7 @@ rounding unchanged where x is in range, and is 0 outside. With learnt ranges tha
 'Learned Step Size Quantization', 2020, section 2).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -26,13 +27,24 @@ class Quantizer(nn.Module):
         zero_point: the integer that stands for 0.
         channels: a range for each of so many slices along dimension 0; None is one range for all.
         learn: whether amax is learnt.
+        least: below 0, what the tensor never goes below: then the range is least..amax, all steps are in it, and the
+            integer for 0 follows from amax.
     """
 
     zero_points: Tensor
     amax: Tensor  # float32, () or (channels,): the magnitude that is the last step
 
-    def __init__(self, low: int, high: int, zero_point: int, channels: int | None = None, learn: bool = False) -> None:
+    def __init__(
+        self,
+        low: int,
+        high: int,
+        zero_point: int,
+        channels: int | None = None,
+        learn: bool = False,
+        least: float | None = None,
+    ) -> None:
         super().__init__()
+        self.least = least
         self.low, self.high, self.zero_point, self.channels = low, high, zero_point, channels
         start = torch.full(() if channels is None else (channels,), float("nan"))
         if learn:
@@ -44,14 +56,20 @@ class Quantizer(nn.Module):
         self._has_range = False  # once seen, so that a GPU is asked once
         self.calibrator: Calibrator | None = None
 
-    @property
-    def levels(self) -> int:
+    def zero(self) -> int | Tensor:
+        """The integer that stands for 0; a tensor () where it follows from amax."""
+        if self.least is None:
+            return self.zero_point
+        share = self.least / (self.least - self.amax.detach().clamp(min=SMALLEST))
+        return self.low + ((self.high - self.low) * share).ceil().clamp(max=self.high - self.low - 1)
+
+    def levels(self) -> int | Tensor:
         """Steps from 0 to amax."""
-        return self.high - self.zero_point
+        return self.high - self.zero()
 
     def scale(self) -> Tensor:
         """What one step is, float32."""
-        return self.amax.clamp(min=SMALLEST) / self.levels
+        return self.amax.clamp(min=SMALLEST) / self.levels()
 
     def has_range(self) -> bool:
         """Whether it has been calibrated, or loaded."""
@@ -68,7 +86,9 @@ class Quantizer(nn.Module):
             if self.amax.requires_grad:
                 return self._learnable(x)
             if self.channels is None:
-                return torch.fake_quantize_per_tensor_affine(x, self.scale(), self.zero_points, self.low, self.high)
+                zero = self.zero()
+                zeros = zero.int() if isinstance(zero, Tensor) else self.zero_points
+                return torch.fake_quantize_per_tensor_affine(x, self.scale(), zeros, self.low, self.high)
             return torch.fake_quantize_per_channel_affine(x, self.scale(), self.zero_points, 0, self.low, self.high)
 
     def _learnable(self, x: Tensor) -> Tensor:
@@ -76,15 +96,16 @@ class Quantizer(nn.Module):
         (section 2.2). For amax = levels s that makes it levels^2 / sqrt(N levels) times as large."""
         of_weights = self.low == -self.high
         count = x.numel() if of_weights and self.channels is None else x[0].numel()
-        factor = self.levels**1.5 / count**0.5
+        factor = self.levels() ** 1.5 / count**0.5
         amax = self.amax.detach() + factor * (self.amax - self.amax.detach())
-        scale = amax.clamp(min=SMALLEST) / self.levels
+        scale = amax.clamp(min=SMALLEST) / self.levels()
         scale = scale if self.channels is None else scale.view(-1, *[1] * (x.ndim - 1))
-        steps = (x / scale).clamp(self.low - self.zero_point, self.high - self.zero_point)
+        steps = (x / scale).clamp(self.low - self.zero(), self.high - self.zero())
         return (steps + (steps.round() - steps).detach()) * scale
 
     def extra_repr(self) -> str:
-        return f"{self.low}..{self.high}, zero at {self.zero_point}"
+        start = f"zero at {self.zero_point}" if self.least is None else f"from {self.least}"
+        return f"{self.low}..{self.high}, {start}"
 
 
 class QuantConv2d(nn.Conv2d):
@@ -115,11 +136,13 @@ def quantize_weights(layer: Any, params: QuantizationParams) -> None:
     layer.weight_quantizer = Quantizer(-largest, largest, 0, channels, params.learn_amax)
 
 
-def activation_quantizer(negative: bool, params: QuantizationParams) -> Quantizer:
-    """For a tensor that is never below 0, or for one that can be."""
+def activation_quantizer(least: float, params: QuantizationParams) -> Quantizer:
+    """For a tensor that is never below `least`, at most 0; -inf where that is not known."""
     if not params.runtime.unsigned:
         return Quantizer(-128, 127, 0, learn=params.learn_amax)
-    return Quantizer(0, 255, 128 if negative else 0, learn=params.learn_amax)
+    if least in (0, -math.inf):
+        return Quantizer(0, 255, 128 if least else 0, learn=params.learn_amax)
+    return Quantizer(0, 255, 0, learn=params.learn_amax, least=least)
 
 
 def check_float32(network: nn.Module) -> None:

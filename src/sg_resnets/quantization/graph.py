@@ -6,6 +6,7 @@ treated alike, also a user's: what counts is which tensor flows where.
 """
 
 import copy
+import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -49,8 +50,10 @@ _SAME_RANGE_METHODS = (
     "transpose",
 )
 _AVERAGES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
-_NEVER_NEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid)
-_KEEP_THE_SIGN = ("add", "iadd", "cat", "stack", "mean", "sum")  # of what is never negative they make the same
+# What values never go below: 0, or the minimum of x sigmoid(x), and of x Phi(x) and its form with tanh.
+_LEAST = {"relu": 0.0, "sigmoid": 0.0, "softmax": 0.0, "silu": -0.2785, "gelu": -0.1701}
+_LEAST_OF_MODULES = {nn.ReLU: 0.0, nn.ReLU6: 0.0, nn.Sigmoid: 0.0, nn.SiLU: -0.2785, nn.GELU: -0.1701}
+_OF_PARTS = ("add", "iadd", "cat", "stack", "mean", "sum")  # whose least value follows from that of their operands
 
 
 class QuantizedNetwork(fx.GraphModule):
@@ -290,21 +293,25 @@ class _Insertion:
             node = _operands(node)[0]
         return node
 
-    def _can_be_negative(self, value: Any) -> bool:
-        """Whether a tensor, a number or any of several can be; yes where it is not known."""
+    def _least(self, value: Any) -> float:
+        """What a tensor, a number or any of several is never below, at most 0; -inf where it is not known."""
         if isinstance(value, list | tuple):
-            return any(self._can_be_negative(part) for part in value)
+            return min(map(self._least, value), default=0.0)
         if not isinstance(value, fx.Node):
-            return not (isinstance(value, int | float) and value >= 0)
+            return 0.0 if isinstance(value, int | float) and value >= 0 else -math.inf
         root = self._root(value)
         if root.op == "call_module":
-            if isinstance(_module(self.network, root), (*_AVERAGES, Quantizer)):
-                return self._can_be_negative(root.args[0])
-            return not isinstance(_module(self.network, root), _NEVER_NEGATIVE)
-        name = getattr(root.target, "__name__", root.target)
-        if root.op not in ("call_function", "call_method") or name not in _KEEP_THE_SIGN or "alpha" in root.kwargs:
-            return name not in ("relu", "sigmoid", "softmax")
-        return self._can_be_negative(_operands(root)[: 2 if "add" in str(name) else 1])
+            module = _module(self.network, root)
+            if isinstance(module, (*_AVERAGES, Quantizer)):
+                return self._least(root.args[0])
+            return next((least for kind, least in _LEAST_OF_MODULES.items() if isinstance(module, kind)), -math.inf)
+        name = str(getattr(root.target, "__name__", root.target))
+        if root.op not in ("call_function", "call_method") or name not in _OF_PARTS or "alpha" in root.kwargs:
+            return _LEAST.get(name, -math.inf)
+        if "add" in name:
+            return sum(map(self._least, _operands(root)[:2]))
+        least = self._least(_operands(root)[0])
+        return least if name != "sum" or least == 0 else -math.inf
 
     def _quantized(self, tensor: fx.Node) -> fx.Node:
         """The node that quantises `tensor`, right after it; tensors of one root share their quantiser."""
@@ -313,7 +320,7 @@ class _Insertion:
         root = self._root(tensor)
         if root not in self.of_root:
             name = f"{root.name}_quantizer"
-            self.network.add_submodule(name, activation_quantizer(self._can_be_negative(root), self.params))
+            self.network.add_submodule(name, activation_quantizer(self._least(root), self.params))
             self.of_root[root] = name
         with self.graph.inserting_after(tensor):
             self.placed[tensor] = self.graph.call_module(self.of_root[root], (tensor,))
