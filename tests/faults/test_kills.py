@@ -107,7 +107,8 @@ class Run:
             self.wait_for_a_step(process)
             process.join(share * after)
         if process.exitcode is None:
-            os.kill(process.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
             sent = time.monotonic()
             process.join(60)
             self.seconds = time.monotonic() - sent
@@ -147,9 +148,11 @@ class Launched:
         """The first process, which writes the checkpoints, once it runs; torchrun's before."""
         import psutil
 
-        children = psutil.Process(self.process.pid).children()
-        ranks = [child for child in children if child.environ().get("LOCAL_RANK") == "0"]
-        return ranks[0].pid if ranks else self.process.pid
+        with contextlib.suppress(psutil.Error):  # one that ends at this moment
+            children = psutil.Process(self.process.pid).children()
+            ranks = [child for child in children if child.environ().get("LOCAL_RANK") == "0"]
+            return ranks[0].pid if ranks else self.process.pid
+        return self.process.pid
 
     def join(self, seconds):
         with contextlib.suppress(subprocess.TimeoutExpired):
