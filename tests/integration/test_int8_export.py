@@ -39,9 +39,10 @@ def test_a_float_run_is_exported_and_the_files_are_compared(float_run, sg_resnet
 def test_export_takes_quantization_params(float_run, sg_resnets_command, tmp_path):
     done = sg_resnets_command(
         "export", float_run, "o.onnx", "--format", "int8", "--quantization", "target=openvino",
-        "--quantization", "reduce_range=True", cwd=tmp_path,
+        "--quantization", "reduce_range=True", "--quantization", "max_drop=100", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "max_drop 100: calibration loses " in done.stdout and "with all layers in INT8" in done.stdout
     from sg_resnets.export.onnx import read_info
 
     assert read_info(tmp_path / "o.onnx").reduce_range

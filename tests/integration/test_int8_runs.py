@@ -145,6 +145,39 @@ def test_a_signal_ends_the_fine_tuning_and_what_would_follow(quantise, tmp_path,
     assert read(cut / "ckpt_latest.pth")["progress"]["batch"] == 1 and not list(cut.glob("*.onnx"))
 
 
+def test_max_drop_keeps_layers_in_float32_through_fine_tuning_resuming_and_evaluating(
+    quantise, monkeypatch, capfd, sg_resnets_command, tmp_path
+):
+    from sg_resnets.quantization import sensitivity
+    from sg_resnets.runs.resume import resume_run
+
+    def accuracy(network, loader):
+        in_float = sum(type(module) in (torch.nn.Conv2d, torch.nn.Linear) for module in network.modules())
+        return 90.0 if in_float >= 2 else 80.0
+
+    monkeypatch.setattr(sensitivity, "accuracy", accuracy)
+    _, run = quantise("quantization_params.max_drop=0.5", "epochs=2", "lr=0.01")
+    printed = capfd.readouterr().out
+    report = json.loads((run / "report.json").read_text())
+    kept = report["kept_by_max_drop"]
+    assert len(kept) == 2 and f"loses 0.00 points with {', '.join(kept)} in float32, 10.00 with all layers" in printed
+    kinds = ["fp32", "ptq_all", "ptq", "qat"]
+    assert [file["kind"] for file in report["files"]][:4] == kinds
+    assert {f"{layer}: {'Linear' if layer == 'fc' else 'Conv2d'}" for layer in kept} <= set(report["in_float"])
+    state = read(run / "ckpt_latest.pth")
+    given = state["recipe"]["quantization_params"]["selective_quantizer_params"]["skip_modules"]
+    assert given == kept and not {f"{layer}.weight_quantizer.amax" for layer in kept} & set(state["net"])
+    done = sg_resnets_command("evaluate", run, cwd=run)
+    assert done.returncode == 0 and "resnet20_cifar, quantised" in done.stdout, done.stderr
+    # Another machine would rank the layers differently: what goes on is the network that was trained.
+    monkeypatch.setattr(sensitivity, "sensitivity", None)
+    resume_run(run, ["epochs=3"])
+    assert read(run / "ckpt_latest.pth")["epoch"] == 3
+    assert json.loads((run / "report.json").read_text())["kept_by_max_drop"] == kept
+    done = sg_resnets_command("export", run, tmp_path / "a.onnx", "--format", "int8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_learnt_ranges_move_and_skipped_modules_stay_float(quantise):
     result, run = quantise(
         "quantization_params.selective_quantizer_params.learn_amax=True",

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sg_resnets.export.int8_report import sensitivity
 from sg_resnets.models import ResNet
 from sg_resnets.quantization import calibrators, graph
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.fake_quantize import quantizers
 from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.quantization.sensitivity import sensitivity
 from sg_resnets.utils.errors import SgResnetsError
 from support import SMALL, network_of
 

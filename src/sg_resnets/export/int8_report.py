@@ -1,68 +1,26 @@
 """What quantisation cost and gained, at the end of a run: on the screen, as `report.json` and as `report.png`."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sg_resnets.export import benchmark
 from sg_resnets.export.benchmark import BATCHES, Measured
 from sg_resnets.export.onnx import FileInfo
 from sg_resnets.export.runtimes import NAMES
-from sg_resnets.quantization.fake_quantize import QuantConv2d, QuantLinear
-from sg_resnets.quantization.graph import QuantizedNetwork, enable_quantizers
+from sg_resnets.quantization.sensitivity import Sensitivity, WithinDrop
 from sg_resnets.utils.files import write_bytes
-from sg_resnets.utils.hooks import evaluating
 from sg_resnets.utils.plots import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 5  # layers in the table; the file has all
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """What it costs to quantise one layer, its weights and its input (for all that read it), and nothing else.
-
-    Attributes:
-        changed: share of the images, in 0..1, that get another class.
-        noise: power of the logits' error over the logits' power, in dB.
-    """
-
-    layer: str
-    changed: float
-    noise: float
-
-
-@torch.no_grad()
-def sensitivity(network: QuantizedNetwork, images: Tensor) -> list[Sensitivity]:
-    """Each layer's, the costliest first; `network` is calibrated, and is left with all quantisers on."""
-    inputs = {
-        str(node.target): str(node.args[0].target)
-        for node in network.graph.nodes
-        if node.op == "call_module" and isinstance(network.get_submodule(node.target), QuantConv2d | QuantLinear)
-    }
-    measured = []
-    try:
-        with evaluating(network):
-            enable_quantizers(network, lambda name, quantizer: False)
-            reference = network(images)
-            for layer, before in inputs.items():
-                mine = (f"{layer}.weight_quantizer", before)
-                enable_quantizers(network, lambda name, quantizer, mine=mine: name in mine)  # type: ignore[misc]
-                logits = network(images)
-                power, noise = reference.square().mean().item(), (logits - reference).square().mean().item()
-                changed = (logits.argmax(1) != reference.argmax(1)).float().mean().item()
-                measured.append(Sensitivity(layer, changed, 10 * math.log10(max(noise, 1e-30) / max(power, 1e-30))))
-    finally:
-        enable_quantizers(network, lambda name, quantizer: True)
-    return sorted(measured, key=lambda one: -one.noise)
 
 
 @dataclass(frozen=True)
@@ -75,6 +33,8 @@ class Report:
         in_torch: accuracy in PyTorch, in 0..1, by kind.
         agreement: share of the test images for which ONNX Runtime and PyTorch name the same class, by kind.
         in_float: operations that stay in float32.
+        max_drop: points of accuracy that calibration may lose, if that was asked for.
+        within: what stays in float32 for that.
     """
 
     model: str
@@ -86,6 +46,8 @@ class Report:
     in_float: Sequence[str]
     infos: Sequence[FileInfo]
     sensitivities: Sequence[Sensitivity]
+    max_drop: float | None = None
+    within: WithinDrop | None = None
 
     def lines(self) -> Iterator[str]:
         yield f"INT8 for {self.target}: {self.model}"
@@ -98,6 +60,8 @@ class Report:
             )
         kinds = sorted({name.rpartition(": ")[2] for name in self.in_float})
         yield f"left in float32: {len(self.in_float)} operations" + (f" ({', '.join(kinds)})" if kinds else "")
+        if self.within is not None:
+            yield self._about_drop(self.within)
         if self.sensitivities:
             yield "costliest layers, each quantised alone (noise of the logits; images that change their class):"
             for one in self.sensitivities[:SHOWN]:
@@ -108,6 +72,18 @@ class Report:
             yield f"the times are those of this CPU, whatever {self.target} makes of the files"
         yield from benchmark.warnings(self.infos)
         yield from benchmark.fastest(self.files)
+
+    def _about_drop(self, within: WithinDrop) -> str:
+        """A sentence about what `max_drop` has done, and what that costs in speed."""
+        said = f"max_drop {self.max_drop}: calibration loses {within.lost:.2f} points"
+        if not within.layers:
+            return f"{said} with all layers in INT8"
+        rows = {row.kind: row for row in reversed(self._in_its_runtime() or self.files)}
+        times = [f"{rows['ptq'].speed_up(rows['ptq_all'], batch)[1]:.2f}" for batch in BATCHES]
+        return (
+            f"{said} with {', '.join(within.layers)} in float32, {within.lost_by_everything:.2f} with all layers in "
+            f"INT8; for batches of {BATCHES[0]} and {BATCHES[1]} it is {times[0]} and {times[1]} times as fast as that"
+        )
 
     def _in_its_runtime(self) -> list[Measured]:
         """The rows of the runtime that the files are for."""
@@ -141,6 +117,7 @@ class Report:
             "files": files,
             "left_out": list(self.left_out),
             "in_float": list(self.in_float),
+            "kept_by_max_drop": list(self.within.layers) if self.within else [],
             "sensitivity": [vars(one) for one in self.sensitivities],
         }
         write_bytes(folder / "report.json", json.dumps(contents, indent=1).encode())

@@ -25,21 +25,22 @@ from super_gradients.training.sg_trainer import sg_trainer
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import HpmStruct
 from super_gradients.training.utils.utils import unwrap_model
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from sg_resnets.export import onnx
 from sg_resnets.export.benchmark import measure, predictions
-from sg_resnets.export.int8_report import Report, Sensitivity, sensitivity, torch_predictor
+from sg_resnets.export.int8_report import Report, torch_predictor
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.distillation import RegisteredDistiller
 from sg_resnets.host.patching import Patch, Rebind, Repair
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.graph import QuantizedNetwork, insert_quantizers
 from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.quantization.sensitivity import WithinDrop, first_images, sensitivity, within_drop
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.build import add_calibration_data
-from sg_resnets.runs.find import BEST
+from sg_resnets.runs.find import BEST, LATEST
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.files import check_parent, write_bytes
 
@@ -58,7 +59,9 @@ class Quantization:
         name: the experiment's.
         params: of the quantisation.
         loader: the test data's.
-        networks: by kind, in the order they were made: "fp32", "ptq", and after fine-tuning "qat".
+        networks: by kind, in the order they were made: "fp32"; "ptq_all" if `max_drop` keeps layers in float32 that it
+            has in INT8; "ptq"; and after fine-tuning "qat".
+        within: what `max_drop` keeps in float32, where it was asked for.
         folder: the run's.
         output: where the recipe wants the last ONNX file, if it says so.
     """
@@ -67,6 +70,7 @@ class Quantization:
     params: QuantizationParams
     loader: DataLoader
     networks: Mapping[str, nn.Module]
+    within: WithinDrop | None
     folder: Path
     output: Path | None
 
@@ -108,6 +112,8 @@ class Quantization:
         """Measure the files beside their networks."""
         rows, left_out = measure(list(paths.values()), self.loader)
         last: Any = list(self.networks.values())[-1]
+        count = self.params.sensitivity_images
+        images = first_images(self.loader, count).to(device_config.device)
         return Report(
             model=self.name,
             target=self.params.target,
@@ -117,7 +123,9 @@ class Quantization:
             agreement={row.kind: float((row.classes == by_torch[row.kind]).mean()) for row in rows[: len(paths)]},
             in_float=last.in_float,
             infos=[onnx.read_info(path) for path in paths.values()],
-            sensitivities=sensitivities(last, self.loader, self.params.sensitivity_images),
+            sensitivities=sensitivity(last, images) if count else [],
+            max_drop=self.params.max_drop,
+            within=self.within,
         )
 
 
@@ -156,23 +164,60 @@ def float_network(trainer: Trainer, model: nn.Module | None) -> nn.Module:
     return network
 
 
-def calibrated(model: nn.Module, loader: DataLoader, params: QuantizationParams) -> dict[str, nn.Module]:
-    """Return the float network, and the same with calibrated quantisers."""
+def calibrated(
+    model: nn.Module,
+    loader: DataLoader,
+    params: QuantizationParams,
+    test_loader: DataLoader,
+    kept: tuple[str, ...] | None = None,
+) -> tuple[dict[str, nn.Module], WithinDrop | None]:
+    """Return the float network, and the same with calibrated quantisers; and what `max_drop` keeps in float32, or
+    `kept`, if that is known."""
     network = unwrap_model(model).to(device_config.device).eval()
-    quantized = insert_quantizers(network, params, PredictingQuantizedNetwork)
+
+    def quantised(params: QuantizationParams) -> QuantizedNetwork:
+        quantised = insert_quantizers(network, params, PredictingQuantizedNetwork)
+        calibrate(quantised, loader, params)
+        return quantised
+
     logger.info("Calibrating")
-    calibrate(quantized, loader, params)
-    return {"fp32": network, "ptq": quantized}
+    if params.max_drop is None:
+        return {"fp32": network, "ptq": quantised(params)}, None
+    within = within_drop(same_random_numbers(quantised), params, network, test_loader, kept)
+    run = current_run()
+    if run is not None:
+        add_skipped(run.recipe, within.layers)
+    everything = {"ptq_all": within.everything} if within.layers else {}
+    return {"fp32": network, **everything, "ptq": within.network}, within
 
 
-def sensitivities(network: QuantizedNetwork, loader: DataLoader, count: int) -> list[Sensitivity]:
-    """Return each layer's, on the first `count` images of the loader."""
-    batches: list[Tensor] = []
-    for batch in loader:
-        if sum(map(len, batches)) >= count:
-            break
-        batches.append(batch[0])
-    return sensitivity(network, torch.cat(batches)[:count].to(device_config.device)) if count else []
+def same_random_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that draws the same random numbers at each call, as those that choose calibration images."""
+
+    def call(*args: Any) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            return function(*args)
+
+    return call
+
+
+def add_skipped(recipe: dict[str, Any], layers: tuple[str, ...]) -> None:
+    """Add layers to those that a run's checkpoints say are skipped, so that the network is built again as it is."""
+    params = recipe.setdefault("quantization_params", {})
+    skipped = list(QuantizationParams.from_recipe(params).skip_modules)
+    params.pop("skip_modules", None)
+    params.setdefault("selective_quantizer_params", {})["skip_modules"] = [*skipped, *layers]
+
+
+def kept_before(trainer: Trainer, training_params: Mapping[str, Any], params: QuantizationParams) -> Any:
+    """Return what `max_drop` keeps in float32 in the run that is resumed; None where none is."""
+    if not training_params.get("resume") or params.max_drop is None:
+        return None
+    run_id = training_params.get("run_id")
+    folder = Path(get_checkpoints_dir_path(trainer.experiment_name, trainer.ckpt_root_dir, run_id))
+    recipe = checkpoints.read(folder / LATEST).get("recipe", {})
+    skipped = QuantizationParams.from_recipe(recipe.get("quantization_params")).skip_modules
+    return skipped[len(params.skip_modules) :]
 
 
 def fine_tune(
@@ -268,9 +313,10 @@ def ptq(
 ) -> QuantizationResult:
     """Calibrate a network, write its files, and report."""
     params, output = QuantizationParams.from_recipe(quantization_params), output_path(export_params)
-    networks = calibrated(float_network(self, model), valid_loader if calib_loader is None else calib_loader, params)
+    loader = valid_loader if calib_loader is None else calib_loader
+    networks, within = calibrated(float_network(self, model), loader, params, valid_loader)
     folder = Path(get_checkpoints_dir_path(self.experiment_name, self.ckpt_root_dir, generate_run_id()))
-    quantization = Quantization(self.experiment_name, params, valid_loader, networks, folder, output)
+    quantization = Quantization(self.experiment_name, params, valid_loader, networks, within, folder, output)
     figures = evaluate_network(self, networks["ptq"], valid_loader, valid_metrics_list or self.valid_metrics)
     write_calibrated(quantization, figures)
     return quantization.finish(figures)
@@ -294,7 +340,8 @@ def qat(
     params, output = QuantizationParams.from_recipe(quantization_params), output_path(export_params)
     if training_params is None:
         raise SgResnetsError("qat trains the network: give training_params, as for Trainer.train")
-    networks = calibrated(float_network(self, model), valid_loader if calib_loader is None else calib_loader, params)
+    loader, kept = valid_loader if calib_loader is None else calib_loader, kept_before(self, training_params, params)
+    networks, within = calibrated(float_network(self, model), loader, params, valid_loader, kept)
     networks["qat"], folder = fine_tune(
         self,
         networks,
@@ -305,7 +352,7 @@ def qat(
     )
     metrics = valid_metrics_list or training_params["valid_metrics_list"]
     figures = evaluate_network(self, networks["qat"], valid_loader, metrics)
-    return Quantization(self.experiment_name, params, valid_loader, networks, folder, output).finish(figures)
+    return Quantization(self.experiment_name, params, valid_loader, networks, within, folder, output).finish(figures)
 
 
 def install_nothing() -> None:

@@ -1,5 +1,5 @@
-"""`quantization_params` of a recipe, checked: SuperGradients' keys, and `target`, `reduce_range`,
-`sensitivity_images`."""
+"""`quantization_params` of a recipe, checked: SuperGradients' keys, and `target`, `reduce_range`, `sensitivity_images`,
+`max_drop`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +64,8 @@ class QuantizationParams:
         target: which runtime the file is for.
         reduce_range: weights of 7 bits, -63..63, so that the fast kernels of x86 without VNNI or AMX do not overflow.
         sensitivity_images: how many images each layer's own cost is measured with; 0 leaves it out.
+        max_drop: points of accuracy on the test data, of 100, that calibration may lose; the costliest layers stay
+            float32 until it is met. None quantises all.
     """
 
     ptq_only: bool = False
@@ -79,6 +81,7 @@ class QuantizationParams:
     target: str = "onnxruntime"
     reduce_range: bool = False
     sensitivity_images: int = 256
+    max_drop: float | None = None
 
     def __post_init__(self) -> None:
         for name, valid in (
@@ -94,6 +97,8 @@ class QuantizationParams:
             check(f"quantization_params: {name}", getattr(self, name))
         if self.num_calib_batches is not None:
             integer(1)("quantization_params: num_calib_batches", self.num_calib_batches)
+        if self.max_drop is not None:
+            number("a number >= 0, in points", lambda value: value >= 0)("quantization_params: max_drop", self.max_drop)
         if self.calibrator_w == "histogram" and self.per_channel:
             raise SgResnetsError(
                 "quantization_params: calibrator_w=histogram has too few weights in a channel for a histogram: set "

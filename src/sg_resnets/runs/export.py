@@ -13,8 +13,9 @@ from sg_resnets.data.preprocessing import image_side
 from sg_resnets.export import onnx
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.quantization.calibrate import calibrate
-from sg_resnets.quantization.graph import insert_quantizers, is_quantized
+from sg_resnets.quantization.graph import QuantizedNetwork, insert_quantizers, is_quantized
 from sg_resnets.quantization.params import QuantizationParams
+from sg_resnets.quantization.sensitivity import within_drop
 from sg_resnets.runs.build import (
     add_calibration_data,
     build_network,
@@ -143,9 +144,20 @@ def export_onnx(
 
 def _calibrated(network: Any, recipe: DictConfig, params: QuantizationParams) -> Any:
     """Return the network with calibrated quantisers; the calibration images are the same every time."""
-    quantized = insert_quantizers(network, params)
     add_calibration_data(recipe)
-    with only_warnings(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(OmegaConf.select(recipe, "training_hyperparams.seed", default=42))
-        calibrate(quantized, loader_of(recipe, "calib"), params)
-    return quantized
+
+    def quantised(params: QuantizationParams) -> QuantizedNetwork:
+        quantised = insert_quantizers(network, params)
+        with only_warnings(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(OmegaConf.select(recipe, "training_hyperparams.seed", default=42))
+            calibrate(quantised, loader_of(recipe, "calib"), params)
+        return quantised
+
+    if params.max_drop is None:
+        return quantised(params)
+    with only_warnings():
+        test_loader = loader_of(recipe, "val")
+    within = within_drop(quantised, params, network, test_loader)
+    kept = f"with {', '.join(within.layers)} in float32" if within.layers else "with all layers in INT8"
+    print(f"max_drop {params.max_drop}: calibration loses {within.lost:.2f} points {kept}")
+    return within.network
