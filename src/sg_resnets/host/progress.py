@@ -200,7 +200,7 @@ class Progress:
         if get_world_size() == 1:
             return stop, due
         if self._steps < self._next_question and not at_once:
-            return 0, False
+            return 0, due and self.interval.steps is not None  # steps are counted alike in all of them
         now, (step, asked) = time.monotonic(), self._asked
         seconds = (now - asked) / (self._steps - step)
         answers = torch.tensor([stop, due and get_local_rank() == 0, seconds], device=self.context.device)
