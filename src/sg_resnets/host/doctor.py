@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sg_resnets.host import activation
 from sg_resnets.host.activation import INSTALL
-from sg_resnets.utils.hardware import cpu_cores, cpu_name, has_int8_kernels
+from sg_resnets.utils.hardware import cpu_cores, cpu_name, has_int8_kernels, why_gpu_is_idle
 
 PACKAGES = (
     "torch",
@@ -51,6 +51,9 @@ def _devices() -> list[str]:
     cuda = torch.cuda.is_available()
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     print(f"  cuda              {names if cuda else 'none: training runs on the CPU'}")
+    idle = why_gpu_is_idle()
+    if idle:
+        print(f"                    there is an NVIDIA GPU, but {idle}")
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"  cpu               {cpu_name()}, {torch.get_num_threads()} threads of {cpu_cores()} cores, {capability}")
     device = "cuda" if cuda else "cpu"

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.divergence import ROLLBACK, StopWhenNotFinite
+from sg_resnets.host.gpu import naming_the_batch_that_fits, say_if_idle, with_fused_optimizer
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.models import ResNet
 from sg_resnets.training.determinism import deterministic
@@ -42,17 +43,19 @@ def train_checked(
     if train_loader is not None:
         check_data(model, train_loader, valid_loader)
         refuse_long_accumulation(training_params or {}, train_loader)
+    say_if_idle()
     if device_config.device == "cpu":
         keep_freed_memory()
     if OmegaConf.is_config(training_params):
         training_params = OmegaConf.to_container(training_params, resolve=True)
-    training_params = dict(training_params or {})
+    training_params = with_fused_optimizer(dict(training_params or {}))
     if training_params.get("ema") and train_loader is not None:
         warn_of_slow_average(training_params, len(train_loader))
     callbacks = list(training_params.get("phase_callbacks") or [])
     together = training_params.get("on_divergence") == ROLLBACK
     training_params["phase_callbacks"] = [*callbacks, StopWhenNotFinite(callbacks, together)]
-    with deterministic(BOOLEAN("deterministic", training_params.get("deterministic") or False)):
+    always_the_same = deterministic(BOOLEAN("deterministic", training_params.get("deterministic") or False))
+    with always_the_same, naming_the_batch_that_fits(self, train_loader, valid_loader):
         result = original(self, model, training_params, train_loader, valid_loader, *args, **kwargs)
     run = current_run()
     if run is not None:

@@ -3,6 +3,8 @@
 import functools
 import os
 import platform
+import shutil
+import warnings
 from pathlib import Path
 
 
@@ -41,3 +43,22 @@ def computes_in_bfloat16(device: str) -> bool:
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return any(getattr(torch.cpu, f"_is_{feature}_supported", bool)() for feature in ("amx_tile", "avx512_bf16"))
+
+
+def why_gpu_is_idle() -> str | None:
+    """Return why PyTorch does not use this machine's NVIDIA GPU; None where it does, or there is none."""
+    import torch
+
+    if not (Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi")) or torch.cuda.is_available():
+        return None
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides it"
+    if torch.version.cuda is None:
+        return "this PyTorch was built for CPUs: install one for CUDA, see https://pytorch.org/get-started/locally"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.cuda.init()
+    except Exception as error:  # an old driver, or none: its exceptions share no class
+        return " ".join(str(error).split())[:200]
+    return "PyTorch does not find it"

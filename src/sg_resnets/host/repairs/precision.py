@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sg_resnets.host.patching import Patch, Rebind, Repair
 from sg_resnets.training.precision import mixed_dtype
+from sg_resnets.utils.errors import one_line
 
 logger = get_logger(__name__)
 
@@ -82,6 +83,23 @@ def compile_in_place(original: Callable[[Trainer], None], self: Trainer) -> None
     self.training_params.torch_compile = wanted
     if wanted:
         self.net.compile(**self.training_params.torch_compile_options)
+        self.net._compiled_call_impl = falling_back(self.net, self.net._compiled_call_impl)
+
+
+def falling_back(network: nn.Module, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a compiled forward that, where the compiler fails, says so and leaves the network uncompiled."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            return compiled(*args, **kwargs)
+        except TorchDynamoException as error:
+            logger.warning(f"torch_compile: the compiler fails, training goes on without ({one_line(error)[:200]})")
+            network._compiled_call_impl = None
+            return network(*args, **kwargs)
+
+    return call
 
 
 def leave_uncompiled(original: Callable[..., Any], self: Trainer, model: nn.Module, *args: Any, **kwargs: Any) -> Any:

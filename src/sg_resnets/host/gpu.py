@@ -1,0 +1,111 @@
+"""Training on a GPU: which batch fits where memory ran out, fused optimisers, and a word where a GPU is left idle."""
+
+import gc
+import logging
+import math
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from super_gradients.common.environment.device_utils import device_config
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils.utils import unwrap_model
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader
+
+from sg_resnets.host.repairs.precision import PRECISION
+from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.hardware import why_gpu_is_idle
+
+logger = logging.getLogger(__name__)
+FUSED = ("SGD", "Adam", "AdamW")  # PyTorch's, one kernel for all weights
+
+
+def say_if_idle() -> None:
+    """Warn where there is an NVIDIA GPU, and training runs on the CPU all the same."""
+    reason = why_gpu_is_idle() if device_config.device == "cpu" else None
+    if reason:
+        logger.warning(f"training runs on the CPU, though this machine has an NVIDIA GPU: {reason}")
+
+
+def with_fused_optimizer(training_params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with PyTorch's fused optimiser on a GPU, unless they say something of it."""
+    optimizer, params = training_params.get("optimizer"), dict(training_params.get("optimizer_params") or {})
+    chosen = {"fused", "foreach", "capturable", "differentiable"} & params.keys()
+    if not device_config.is_cuda or optimizer not in FUSED or chosen:
+        return training_params
+    return {**training_params, "optimizer_params": {**params, "fused": True}}
+
+
+@contextmanager
+def naming_the_batch_that_fits(trainer: Trainer, loader: Any, test_loader: Any) -> Iterator[None]:
+    """While open, a GPU that runs out of memory ends training with a line that says which batch would fit.
+
+    Raises:
+        SgResnetsError: it has.
+    """
+    in_validation = None
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        in_validation = "evaluate" in _functions(error)
+        traceback.clear_frames(error.__traceback__)  # whose variables hold the memory
+        said = str(error).partition(". Tried")[0]
+    if in_validation is None:
+        return
+    split, of_split = ("val", test_loader) if in_validation else ("train", loader)
+    asked = getattr(of_split, "batch_size", None)
+    if not isinstance(of_split, DataLoader) or asked is None:
+        raise SgResnetsError(f"{said}: set a smaller batch_size")
+    fits = largest_batch(trainer, of_split, learns=not in_validation)
+    key = f"dataset_params.{split}_dataloader_params.batch_size"
+    if not fits:
+        raise SgResnetsError(f"{said}, and not for a single image either: take a smaller network, or smaller images")
+    accumulate = f", and with training_hyperparams.batch_accumulate={math.ceil(asked / fits)} steps are as large"
+    raise SgResnetsError(f"{said} with {key}={asked}: {fits} fits" + ("" if in_validation else accumulate))
+
+
+def _functions(error: BaseException) -> set[str]:
+    """The names of the functions that an error went through."""
+    return {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+
+
+def largest_batch(trainer: Trainer, loader: DataLoader, learns: bool) -> int:
+    """Return the largest half, quarter, ... of the loader's batch that the GPU has memory for, with its gradients if it
+    `learns`, beside what an optimiser keeps of each weight; 0 if one image is too much."""
+    network = unwrap_model(trainer.net)
+    for weight in network.parameters():
+        weight.grad = None
+    free_memory()
+    batch = next(iter(loader))[0]
+    count = len(batch) // 2
+    while count:
+        try:
+            _try(network, batch[:count], learns)
+            return count
+        except torch.OutOfMemoryError:
+            count //= 2
+        free_memory()
+    return 0
+
+
+def free_memory() -> None:
+    """Give back what is not in use."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _try(network: nn.Module, images: Tensor, learns: bool) -> None:
+    kept = [torch.empty_like(weight) for weight in network.parameters() for _ in range(2 * learns)]
+    with torch.set_grad_enabled(learns), PRECISION.autocast():
+        outputs = network(images.to(device_config.device))
+    parts = [leaf.float().sum() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
+    if parts:
+        torch.stack(parts).sum().backward()
+    for weight in network.parameters():
+        weight.grad = None
+    del kept
