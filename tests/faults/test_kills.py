@@ -160,10 +160,13 @@ class Launched:
 
     @property
     def exitcode(self):
-        """That of the first process, of which torchrun makes a 1 of its own and a report."""
+        """That of the first process, of which torchrun makes a 1 of its own and a report; or what torchrun's own would
+        be, which stops its processes, of the signal that it got."""
         code = self.process.poll()
-        said = re.search(r"rank +: 0 .*\n +exitcode +: (-?\d+)", self.log.read_text()) if code == 1 else None
-        return int(said[1]) if said else code
+        log = self.log.read_text() if code == 1 else ""
+        said = re.search(r"rank +: 0 .*\n +exitcode +: (-?\d+)", log)
+        got = re.search(r"SignalException: Process \d+ got signal: (\d+)", log)
+        return int(said[1]) if said else 128 + int(got[1]) if got else code
 
 
 KINDS = ["training", "distillation", "quantisation", "folder", "two processes"]
