@@ -1,4 +1,4 @@
-# make install | demo | notebooks | bench | test | test-unit | test-all | test-faults | test-lowest | soak | lint |
+# make install | demo | notebooks | bench | gpu | test | test-unit | test-all | test-faults | test-lowest | soak | lint |
 # tables | lock; the README and docs/contributing.md say what each is for.
 PYTHON ?= python3.11
 TORCH ?= lock
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --constraint constraints.txt pyproject.toml
 
-.PHONY: install demo notebooks bench lint tables test test-unit test-all launchers test-faults test-lowest soak lock clean
+.PHONY: install demo notebooks bench gpu gpu-wheels lint tables test test-unit test-all launchers test-faults test-lowest soak lock clean
 
 install: .venv/installed
 dev: .venv/installed-dev
@@ -51,6 +51,23 @@ bench: dev
 	for name in $(BENCHMARKS); do printf '\n## %s\n```\n' $$name; \
 	$(BIN)/python benchmarks/$$name.py 2> build/$$name.log; echo '```'; done; } | tee build/RESULTS.md
 	mv build/RESULTS.md benchmarks/RESULTS.md
+
+# On a GPU; on a machine without a network: python benchmarks/gpu.py WHEELS, with the folder that gpu-wheels has filled
+# for its Python and its own torch.
+gpu: dev
+	$(BIN)/python benchmarks/gpu.py
+
+GPU_PYTHON ?= 3.12
+SOURCES := antlr4-python3-runtime|stringcase|data-gradients|super-gradients
+gpu-wheels: dev
+	mkdir -p build
+	grep -hvE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|onnxsim|$(SOURCES))==' requirements.lock > build/gpu.txt
+	grep -hE '^(pytest|pytest-xdist|execnet|iniconfig|pluggy|hatchling|pathspec|trove-classifiers|timm|editables)==' \
+		requirements-dev.lock >> build/gpu.txt
+	$(BIN)/python -m pip download --quiet --no-deps --dest build/wheels --python-version $(GPU_PYTHON) \
+		--platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --only-binary=:all: -r build/gpu.txt
+	grep -hE '^($(SOURCES))==' requirements.lock > build/gpu.txt
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheels -r build/gpu.txt
 
 # The floors of the house are the contracts of import-linter in pyproject.toml.
 lint: dev
