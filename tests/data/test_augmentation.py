@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sg_resnets.data.in_memory import crop_windows, cut_out
+from sg_resnets.data.in_memory import crop_windows, cut_out, erase, erased
 from support import everything, random_images, raw
 
 
@@ -61,8 +61,50 @@ def test_cutout_is_uniform_and_may_leave_the_image():
     assert (areas == 16).float().mean().item() == pytest.approx((9 / 12) ** 2, abs=0.04)
 
 
+def test_erasing_zeroes_the_rectangle():
+    images = random_images(4, channels=2).float() + 1
+    corners = ([0, 2, 5, 3], [12, 4, 5, 9], [1, 0, 0, 11], [2, 12, 12, 12])
+    results = erase(images, *(torch.tensor(edge) for edge in corners))
+    for image, result, top, bottom, left, right in zip(images.numpy(), results, *corners, strict=True):
+        expected = image.copy()
+        expected[:, top:bottom, left:right] = 0
+        assert np.array_equal(result, expected)
+
+
+def test_erased_rectangles_are_as_in_the_paper():
+    side, count = 28, 20_000
+    top, bottom, left, right = erased(count, side, 0.5, torch.Generator().manual_seed(0))
+    height, width = (bottom - top).numpy(), (right - left).numpy()
+    some = height > 0
+    assert some.mean() == pytest.approx(0.5, abs=0.02) and np.array_equal(some, width > 0)
+    assert top.min() >= 0 and left.min() >= 0 and bottom.max() <= side and right.max() <= side
+    assert height.max() < side and width.max() < side
+    area, ratio = (height * width)[some] / side**2, (height[some] / width[some])
+    assert 0.01 < area.min() < 0.03 and 0.37 < area.max() < 0.42 and ratio.min() < 0.4 and ratio.max() > 2.5
+    # Against the algorithm as the paper has it, one image at a time.
+    rng = np.random.default_rng(0)
+    areas = []
+    while len(areas) < 5000:
+        asked, shape = rng.uniform(0.02, 0.4) * side**2, rng.uniform(0.3, 1 / 0.3)
+        h, w = round((asked * shape) ** 0.5), round((asked / shape) ** 0.5)
+        if h < side and w < side:
+            areas.append(h * w / side**2)
+    assert area.mean() == pytest.approx(np.mean(areas), abs=0.006) and area.std() == pytest.approx(
+        np.std(areas), abs=0.006
+    )
+    for start, length in ((top, height), (left, width)):
+        place = start.numpy()[some] / (side - length[some])
+        assert place.mean() == pytest.approx(0.5, abs=0.01) and place.min() == 0 and place.max() == 1
+
+
+def test_random_erasing_is_done_to_its_share_of_the_images():
+    images, _ = everything(raw(random_images(2000), random_erasing=0.3))
+    plain, _ = everything(raw(random_images(2000)))
+    assert (images != plain).flatten(1).any(1).float().mean().item() == pytest.approx(0.3, abs=0.04)
+
+
 def test_augmentation_depends_on_seed_and_indices_alone():
-    options = {"crop_padding": 2, "horizontal_flip": True, "cutout": 3}
+    options = {"crop_padding": 2, "horizontal_flip": True, "cutout": 3, "random_erasing": 0.5}
     state = torch.get_rng_state()
     batch = raw(**options).__getitems__([5, 3, 8, 1])[0]
     assert torch.equal(torch.get_rng_state(), state)

@@ -67,6 +67,7 @@ def test_skipped_and_kept_samples_are_the_whole():
         ({"horizontal_flip": 0.1}, r"horizontal_flip=0\.1: must be True or False"),
         ({"seed": "abc"}, "seed='abc': must be an integer"),
         ({"cutout": 29}, "cutout=29: .* from 0 to 28"),
+        ({"random_erasing": 1.5}, r"random_erasing=1\.5: must be a number from 0 to 1"),
         ({"crop_padding": -1}, "crop_padding=-1: .* from 0 to 27"),
         ({"crop_padding": "4"}, "crop_padding='4': must be an integer"),
         ({"max_samples": 0}, "max_samples=0: must be an integer >= 1"),
@@ -112,7 +113,7 @@ def test_whole_batch_stacks_what_is_not_a_batch_yet():
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_batches_are_made_where_the_data_is_and_are_the_same_there(device):
-    options = {"crop_padding": 2, "horizontal_flip": True, "cutout": 8, "max_samples": 200}
+    options = {"crop_padding": 2, "horizontal_flip": True, "cutout": 8, "random_erasing": 0.5, "max_samples": 200}
     here = in_memory("fashion_mnist_mini", **options)
     there = in_memory("fashion_mnist_mini", **options).to(device)
     (images, labels), (moved, classes) = (data.__getitems__([5, 3, 150]) for data in (here, there))
