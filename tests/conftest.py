@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import absl.logging
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,8 @@ import torch
 import warm
 from support import ENVIRONMENT, GREY_8, SCRIPT, TINY
 
+# Hydra's logging closes the handlers that there are, and absl's, which OpenVINO brings, its stream: that is pytest's.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 
 

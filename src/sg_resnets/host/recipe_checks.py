@@ -107,8 +107,12 @@ def check_recipe(recipe: Any, trains: bool = True) -> None:
     Raises:
         SgResnetsError: something in it cannot be meant.
     """
-    if found := list(mistakes_in(recipe, trains)):
-        raise SeveralMistakes.of("the recipe", found)
+    found: dict[str, str] = {}
+    for mistake in mistakes_in(recipe, trains):
+        key = mistake.partition(": ")[0]
+        found.setdefault(key if "=" in key else mistake, mistake)  # of one value what is said first
+    if found:
+        raise SeveralMistakes.of("the recipe", list(found.values()))
 
 
 def mistakes_in(recipe: Any, trains: bool = True) -> Iterator[str]:
