@@ -1,4 +1,4 @@
-"""`max_drop` keeps the costliest layers in float32, and no more of them than it takes."""
+"""`max_drop` keeps the costliest layers and additions in float32, and no more of them than it takes."""
 
 import copy
 
@@ -7,8 +7,7 @@ import torch
 
 from sg_resnets.quantization import sensitivity
 from sg_resnets.quantization.calibrate import calibrate
-from sg_resnets.quantization.fake_quantize import quantizers
-from sg_resnets.quantization.graph import insert_quantizers
+from sg_resnets.quantization.graph import insert_quantizers, quantizers_of_additions, quantizers_of_layers
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.utils.errors import SgResnetsError
 
@@ -54,12 +53,31 @@ def test_what_loses_little_enough_is_all_int8(poisoned):
     assert found.layers == () and found.network is found.everything and tried == [()]
 
 
+def test_an_addition_that_costs_stays_in_float32(trained, train_batches, images_and_labels):
+    images, labels = (each[:200] for each in images_and_labels)
+    costly = "layer3.0.addition"
+
+    def quantised(params):
+        made = insert_quantizers(trained, params)
+        calibrate(made, train_batches[:1], params)
+        with torch.no_grad():
+            for name in quantizers_of_additions(made).get(costly, ()):
+                made.get_submodule(name).amax.mul_(1000)
+        return made
+
+    params = QuantizationParams(max_drop=1.0)
+    found = sensitivity.within_drop(quantised, params, trained.eval(), [(images, labels)])
+    assert found.lost_by_everything > 5 and found.lost <= 1.0 and costly in found.layers
+    assert f"{costly}: add" in found.network.in_float and f"{costly}: add" not in found.everything.in_float
+
+
 @pytest.fixture
 def ranked(monkeypatch):
     """A ranking that takes no time."""
 
-    def ranking(network, images):
-        layers = [name.removesuffix(".weight_quantizer") for name in quantizers(network) if "weight" in name]
+    def ranking(network, images, additions):
+        assert additions
+        layers = [*quantizers_of_layers(network), *quantizers_of_additions(network)]
         return [sensitivity.Sensitivity(layer, 0.0, 0.0) for layer in layers]
 
     monkeypatch.setattr(sensitivity, "sensitivity", ranking)
@@ -80,7 +98,7 @@ def test_it_is_the_fewest(needed, poisoned, ranked, monkeypatch):
 def test_a_drop_that_is_missed_is_one_line(poisoned, ranked, monkeypatch):
     of_float = iter([90.0])
     monkeypatch.setattr(sensitivity, "accuracy", lambda network, loader: next(of_float, 80.0))
-    with pytest.raises(SgResnetsError, match=r"max_drop=0.5 is missed with 19 of 20 layers in float32 too: 10.00 poin"):
+    with pytest.raises(SgResnetsError, match=r"missed with 19 of 29 layers and additions in float32 too: 10.00 p"):
         poisoned(None, max_drop=0.5)
 
 

@@ -7,6 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sg_resnets.utils.errors import SgResnetsError
+from support import QAT_RECIPE
 
 
 @pytest.fixture
@@ -53,6 +54,16 @@ def test_overrides_that_cannot_be_read_are_one_line(run, resumed, overrides, wor
     with pytest.raises(SgResnetsError, match=words) as error:
         resumed(run, *overrides)
     assert "\n" not in str(error.value)
+
+
+def test_a_run_keeps_its_quantisers(compose, resumed, tmp_path):
+    run = tmp_path / "experiment" / "RUN_1"
+    (run / ".hydra").mkdir(parents=True)
+    OmegaConf.save(compose("epochs=2", recipe=QAT_RECIPE), run / ".hydra" / "config.yaml")
+    torch.save({"epoch": 1, "net": {}}, run / "ckpt_latest.pth")
+    with pytest.raises(SgResnetsError, match=r"'quantization_params.target=openvino': a run goes on with its own quan"):
+        resumed(run, "quantization_params.target=openvino")
+    assert resumed(run, "quantization_params.sensitivity_images=8").quantization_params.sensitivity_images == 8
 
 
 @pytest.mark.parametrize(

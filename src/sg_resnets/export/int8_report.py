@@ -31,7 +31,7 @@ class Report:
         files: in each runtime, fp32 in ONNX Runtime first.
         left_out: runtimes that are not here, a line each.
         in_torch: accuracy in PyTorch, in 0..1, by kind.
-        agreement: share of the test images for which ONNX Runtime and PyTorch name the same class, by kind.
+        agreement: share of the test images for which a runtime and PyTorch name the same class, for each of `files`.
         in_float: operations that stay in float32.
         max_drop: points of accuracy that calibration may lose, if that was asked for.
         within: what stays in float32 for that.
@@ -42,7 +42,7 @@ class Report:
     files: Sequence[Measured]
     left_out: Sequence[str]
     in_torch: Mapping[str, float]
-    agreement: Mapping[str, float]
+    agreement: Sequence[float]
     in_float: Sequence[str]
     infos: Sequence[FileInfo]
     sensitivities: Sequence[Sensitivity]
@@ -54,10 +54,12 @@ class Report:
         yield from benchmark.table(self.files)
         yield ""
         for kind, accuracy in self.in_torch.items():
-            yield (
-                f"{kind:<5} in PyTorch {accuracy:.4f}; ONNX Runtime names the same class for "
-                f"{self.agreement[kind]:.2%} of the test images"
-            )
+            same = [
+                f"{row.runtime} for {share:.2%}"
+                for row, share in zip(self.files, self.agreement, strict=True)
+                if row.kind == kind
+            ]
+            yield f"{kind:<7} in PyTorch {accuracy:.4f}; the same class as there: {', '.join(same)} of the test images"
         kinds = sorted({name.rpartition(": ")[2] for name in self.in_float})
         yield f"left in float32: {len(self.in_float)} operations" + (f" ({', '.join(kinds)})" if kinds else "")
         if self.within is not None:
@@ -75,14 +77,14 @@ class Report:
 
     def _about_drop(self, within: WithinDrop) -> str:
         """A sentence about what `max_drop` has done, and what that costs in speed."""
-        said = f"max_drop {self.max_drop}: calibration loses {within.lost:.2f} points"
+        said = f"max_drop {self.max_drop}: {within}"
         if not within.layers:
-            return f"{said} with all layers in INT8"
+            return said
         rows = {row.kind: row for row in reversed(self._in_its_runtime() or self.files)}
         times = [f"{rows['ptq'].speed_up(rows['ptq_all'], batch)[1]:.2f}" for batch in BATCHES]
         return (
-            f"{said} with {', '.join(within.layers)} in float32, {within.lost_by_everything:.2f} with all layers in "
-            f"INT8; for batches of {BATCHES[0]} and {BATCHES[1]} it is {times[0]} and {times[1]} times as fast as that"
+            f"{said}, {within.lost_by_everything:.2f} with all layers in INT8; for batches of {BATCHES[0]} and "
+            f"{BATCHES[1]} it is {times[0]} and {times[1]} times as fast as that"
         )
 
     def _in_its_runtime(self) -> list[Measured]:
@@ -101,14 +103,14 @@ class Report:
                 "size_over_fp32": row.size / self.files[0].size,
                 "accuracy": row.accuracy,
                 "accuracy_in_pytorch": self.in_torch.get(row.kind),
-                "agreement": self.agreement.get(row.kind),
+                "agreement": share,
                 "milliseconds": {batch: row.median(batch) for batch in BATCHES},
                 "times_as_fast_as_fp32": {
                     batch: dict(zip(("low", "median", "high"), row.speed_up(self.files[0], batch), strict=True))
                     for batch in BATCHES
                 },
             }
-            for row in self.files
+            for row, share in zip(self.files, self.agreement, strict=True)
         ]
         contents: dict[str, Any] = {
             "model": self.model,
@@ -125,7 +127,8 @@ class Report:
 
     def draw(self) -> "Figure":
         """Return a figure of accuracy, size and time."""
-        first, last = (self._in_its_runtime() or self.files)[:: len(self.in_torch) - 1][:2]
+        rows = (self._in_its_runtime() or self.files)[: len(self.in_torch)]
+        first, last = rows[0], rows[-1]
         title = (
             f"{self.model}, INT8: {100 * ((last.accuracy or 0) - (first.accuracy or 0)):+.2f} points, "
             f"{last.size / first.size:.2f} of the size"

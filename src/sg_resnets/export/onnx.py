@@ -226,6 +226,9 @@ def read_info(path: Path) -> FileInfo:
     import onnx
     from google.protobuf.message import DecodeError
 
+    if path.is_dir():
+        inside = ", ".join(sorted(each.name for each in path.glob("*.onnx"))) or "none, `sg-resnets export` writes one"
+        raise SgResnetsError(f"{path} is a folder: give ONNX files; in it: {inside}")
     if not path.is_file():
         raise SgResnetsError(f"there is no {path}: give ONNX files, such as `sg-resnets export` writes")
     try:

@@ -55,25 +55,23 @@ class Loaded:
         """Run it.
 
         Raises:
-            SgResnetsError: it takes other images.
+            SgResnetsError: it takes other images, or more than images, or there is no memory for them.
         """
         kind = np.uint8 if self.uint8 else np.float32
         pairs = zip(self.shape, images.shape, strict=False)
         fits = len(images.shape) == len(self.shape) and all(side in (0, given) for side, given in pairs)
         if not fits or images.dtype != kind:  # OpenVINO would read beyond the images
-            raise SgResnetsError(self._refusal(images))
+            shape = ", ".join(str(side or free) for side, free in zip(self.shape, "NCHW", strict=False))
+            raise SgResnetsError(
+                f"{self.path} takes one input of ({shape}), tensor({'uint8' if self.uint8 else 'float'}), and was "
+                f"given {images.shape}, {images.dtype}: compare files of the same images, with a free batch size"
+            )
         try:
             return self.run(images)
-        except Exception:  # it takes more than images; the exceptions of runtimes share no class
-            raise SgResnetsError(self._refusal(images)) from None
-
-    def _refusal(self, images: np.ndarray) -> str:
-        shape = ", ".join(str(side or free) for side, free in zip(self.shape, "NCHW", strict=False))
-        kind = "tensor(uint8)" if self.uint8 else "tensor(float)"
-        return (
-            f"{self.path} takes one input of ({shape}), {kind}, and was given {images.shape}, {images.dtype}: compare "
-            "files of the same images, with a free batch size"
-        )
+        except Exception as error:  # the exceptions of runtimes share no class
+            raise SgResnetsError(
+                f"{self.runtime} cannot run {self.path} on {images.shape}: {one_line(error)[:200]}"
+            ) from None
 
 
 def installed() -> list[str]:

@@ -47,17 +47,20 @@ def naming_the_batch_that_fits(trainer: Trainer, loader: Any, test_loader: Any) 
     Raises:
         SgResnetsError: it has.
     """
-    in_validation = None
+    functions: set[str] = set()
     try:
         yield
     except torch.OutOfMemoryError as error:
-        in_validation = "evaluate" in _functions(error)
+        functions = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
         traceback.clear_frames(error.__traceback__)  # whose variables hold the memory
         said = str(error).partition(". Tried")[0]
-    if in_validation is None:
+    if not functions:
         return
+    in_validation = "evaluate" in functions
     split, of_split = ("val", test_loader) if in_validation else ("train", loader)
     asked = getattr(of_split, "batch_size", None)
+    if not (in_validation or "_train_epoch" in functions):
+        raise SgResnetsError(f"{said} before the first batch: take a smaller network, or free the GPU's memory")
     if not isinstance(of_split, DataLoader) or asked is None:
         raise SgResnetsError(f"{said}: set a smaller batch_size")
     fits = largest_batch(trainer, of_split, learns=not in_validation)
@@ -68,15 +71,11 @@ def naming_the_batch_that_fits(trainer: Trainer, loader: Any, test_loader: Any) 
     raise SgResnetsError(f"{said} with {key}={asked}: {fits} fits" + ("" if in_validation else accumulate))
 
 
-def _functions(error: BaseException) -> set[str]:
-    """The names of the functions that an error went through."""
-    return {frame.name for frame in traceback.extract_tb(error.__traceback__)}
-
-
 def largest_batch(trainer: Trainer, loader: DataLoader, learns: bool) -> int:
     """Return the largest half, quarter, ... of the loader's batch that the GPU has memory for, with its gradients if it
     `learns`, beside what an optimiser keeps of each weight; 0 if one image is too much."""
     network = unwrap_model(trainer.net)
+    network._compiled_call_impl = None  # it would be compiled anew for each size
     for weight in network.parameters():
         weight.grad = None
     free_memory()

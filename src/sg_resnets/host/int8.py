@@ -40,7 +40,7 @@ from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.quantization.sensitivity import WithinDrop, first_images, sensitivity, within_drop
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.build import add_calibration_data
-from sg_resnets.runs.find import BEST, LATEST
+from sg_resnets.runs.find import BEST, LATEST, find_run
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.files import check_parent, write_bytes
 
@@ -113,17 +113,16 @@ class Quantization:
         rows, left_out = measure(list(paths.values()), self.loader)
         last: Any = list(self.networks.values())[-1]
         count = self.params.sensitivity_images
-        images = first_images(self.loader, count).to(device_config.device)
         return Report(
             model=self.name,
             target=self.params.target,
             files=rows,
             left_out=left_out,
             in_torch=accuracies,
-            agreement={row.kind: float((row.classes == by_torch[row.kind]).mean()) for row in rows[: len(paths)]},
+            agreement=[float((row.classes == by_torch[row.kind]).mean()) for row in rows],
             in_float=last.in_float,
             infos=[onnx.read_info(path) for path in paths.values()],
-            sensitivities=sensitivity(last, images) if count else [],
+            sensitivities=sensitivity(last, first_images(self.loader, count)) if count else [],
             max_drop=self.params.max_drop,
             within=self.within,
         )
@@ -209,15 +208,36 @@ def add_skipped(recipe: dict[str, Any], layers: tuple[str, ...]) -> None:
     params.setdefault("selective_quantizer_params", {})["skip_modules"] = [*skipped, *layers]
 
 
-def kept_before(trainer: Trainer, training_params: Mapping[str, Any], params: QuantizationParams) -> Any:
-    """Return what `max_drop` keeps in float32 in the run that is resumed; None where none is."""
-    if not training_params.get("resume") or params.max_drop is None:
+def resumed(trainer: Trainer, training_params: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the checkpoint of the run that is resumed; None where none is."""
+    if not training_params.get("resume"):
         return None
-    run_id = training_params.get("run_id")
+    run_id = training_params.get("run_id")  # None: the latest run
     folder = Path(get_checkpoints_dir_path(trainer.experiment_name, trainer.ckpt_root_dir, run_id))
-    recipe = checkpoints.read(folder / LATEST).get("recipe", {})
+    return checkpoints.read(find_run(folder, LATEST) / LATEST)
+
+
+def kept_in(state: Mapping[str, Any], params: QuantizationParams) -> tuple[str, ...]:
+    """Return what `max_drop` keeps in float32 in a checkpoint."""
+    recipe = state.get("recipe", {})
     skipped = QuantizationParams.from_recipe(recipe.get("quantization_params")).skip_modules
     return skipped[len(params.skip_modules) :]
+
+
+def refuse_other_quantizers(network: nn.Module, state: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run whose network has quantisers elsewhere: SuperGradients would load what fits.
+
+    Raises:
+        SgResnetsError: it has.
+    """
+    mine = {key for key in network.state_dict() if key.endswith(".amax")}
+    others = {key.removeprefix("student.") for key in state["net"] if key.endswith(".amax")}
+    if mine != others:
+        one = min(mine ^ others, key=lambda key: ("weight" not in key, key)).removesuffix(".amax")
+        raise SgResnetsError(
+            f"the run that is resumed has other quantisers ({one}): leave quantization_params as they were, or "
+            "quantise anew with resume=False"
+        )
 
 
 def fine_tune(
@@ -340,8 +360,11 @@ def qat(
     params, output = QuantizationParams.from_recipe(quantization_params), output_path(export_params)
     if training_params is None:
         raise SgResnetsError("qat trains the network: give training_params, as for Trainer.train")
-    loader, kept = valid_loader if calib_loader is None else calib_loader, kept_before(self, training_params, params)
+    loader, begun = valid_loader if calib_loader is None else calib_loader, resumed(self, training_params)
+    kept = None if begun is None else kept_in(begun, params)
     networks, within = calibrated(float_network(self, model), loader, params, valid_loader, kept)
+    if begun is not None:
+        refuse_other_quantizers(networks["ptq"], begun)
     networks["qat"], folder = fine_tune(
         self,
         networks,

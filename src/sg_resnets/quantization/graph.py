@@ -205,6 +205,12 @@ def _module(network: nn.Module, node: Any) -> nn.Module | None:
     return None
 
 
+def _path(node: fx.Node) -> str:
+    """The path of the module whose forward a node stands in."""
+    stack: Any = node.meta.get("nn_module_stack") or {}
+    return list(stack)[-1] if stack else ""
+
+
 def _replace(graph: fx.Graph, node: fx.Node, by: Any) -> None:
     node.replace_all_uses_with(by)
     graph.erase_node(node)
@@ -251,7 +257,7 @@ class _Insertion:
         """Of two tensors that the network computes."""
         adds = node.op == "call_function" and node.target in _ADDITIONS and "alpha" not in node.kwargs
         computed = all(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in _operands(node)[:2])
-        return adds and computed and not self._is_skipped(self._path(node))
+        return adds and computed and not self._is_skipped(_path(node))
 
     def _is_skipped(self, path: str) -> bool:
         patterns = [pattern for pattern in self.params.skip_modules if _matches(path, pattern)]
@@ -335,10 +341,6 @@ class _Insertion:
         quantised = self._quantized(tensor)
         tensor.replace_all_uses_with(quantised, delete_user_cb=lambda user: user is not quantised)
 
-    def _path(self, node: fx.Node) -> str:
-        stack: Any = node.meta.get("nn_module_stack") or {}
-        return list(stack)[-1] if stack else ""
-
     def _left(self) -> Iterator[str]:
         """What computes in float32, as 'path: op'."""
         for node in self.graph.nodes:
@@ -352,7 +354,28 @@ class _Insertion:
                 name = node.target if isinstance(node.target, str) else node.target.__name__
                 quantised = all(isinstance(arg, fx.Node) and arg in self.placed.values() for arg in _operands(node)[:2])
                 if not (node.target in _ADDITIONS and (quantised or self.params.runtime.fused_addition)):
-                    yield f"{self._path(node) or node.name}: {name}"
+                    yield f"{_path(node) or node.name}: {name}"
+
+
+def quantizers_of_layers(network: QuantizedNetwork) -> dict[str, list[str]]:
+    """Return the quantisers of each quantised layer, by path: of its weights, and of its input."""
+    return {
+        str(node.target): [f"{node.target}.weight_quantizer", str(node.args[0].target)]
+        for node in network.graph.nodes
+        if type(_module(network, node)) in QUANTIZED.values()
+    }
+
+
+def quantizers_of_additions(network: QuantizedNetwork) -> dict[str, list[str]]:
+    """Return the quantisers of what each addition takes, by the path of the module that does nothing else: others
+    `skip_modules` cannot name alone."""
+    found = {}
+    for node in network.graph.nodes:
+        path, before = _path(node), [each for each in _operands(node) if isinstance(_module(network, each), Quantizer)]
+        alone = path and not any(name.startswith(f"{path}.") for name, _ in network.named_modules())
+        if node.op == "call_function" and node.target in _ADDITIONS and before and alone:
+            found[path] = [str(each.target) for each in before]
+    return found
 
 
 def enable_quantizers(network: nn.Module, wanted: Callable[[str, Quantizer], bool]) -> None:

@@ -1,5 +1,5 @@
-"""What each layer costs when it is quantised alone; and how many of the costliest must stay in float32 for the accuracy
-to be kept."""
+"""What each layer or addition costs when it is quantised alone; and how many of the costliest must stay in float32 for
+the accuracy to be kept."""
 
 import logging
 import math
@@ -10,8 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sg_resnets.quantization.fake_quantize import QuantConv2d, QuantLinear
-from sg_resnets.quantization.graph import QuantizedNetwork, enable_quantizers
+from sg_resnets.quantization.graph import (
+    QuantizedNetwork,
+    enable_quantizers,
+    quantizers_of_additions,
+    quantizers_of_layers,
+)
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.hooks import evaluating
@@ -22,7 +26,8 @@ LEAST_IMAGES = 256  # that layers are ranked by, where max_drop is asked for
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What it costs to quantise one layer, its weights and its input (for all that read it), and nothing else.
+    """What it costs to quantise one layer, its weights and its input (for all that read it), or what an addition takes,
+    and nothing else.
 
     Attributes:
         changed: share of the images, in 0..1, that get another class.
@@ -35,20 +40,17 @@ class Sensitivity:
 
 
 @torch.no_grad()
-def sensitivity(network: QuantizedNetwork, images: Tensor) -> list[Sensitivity]:
-    """Return each layer's, the costliest first; `network` is calibrated, and is left with all quantisers on."""
-    inputs = {
-        str(node.target): str(node.args[0].target)
-        for node in network.graph.nodes
-        if node.op == "call_module" and isinstance(network.get_submodule(node.target), QuantConv2d | QuantLinear)
-    }
+def sensitivity(network: QuantizedNetwork, images: Tensor, additions: bool = False) -> list[Sensitivity]:
+    """Return each layer's, with `additions` theirs too, the costliest first; `network` is calibrated, and is left with
+    all quantisers on."""
+    images = images.to(next(network.parameters()).device)
+    parts = quantizers_of_layers(network) | (quantizers_of_additions(network) if additions else {})
     measured = []
     try:
         with evaluating(network):
             enable_quantizers(network, lambda name, quantizer: False)
             reference = network(images)
-            for layer, before in inputs.items():
-                mine = (f"{layer}.weight_quantizer", before)
+            for layer, mine in parts.items():
                 enable_quantizers(network, lambda name, quantizer, mine=mine: name in mine)  # type: ignore[misc]
                 logits = network(images)
                 power, noise = reference.square().mean().item(), (logits - reference).square().mean().item()
@@ -95,6 +97,10 @@ class WithinDrop:
     everything: QuantizedNetwork
     lost_by_everything: float
 
+    def __str__(self) -> str:
+        kept = f"{', '.join(self.layers)} in float32" if self.layers else "all layers in INT8"
+        return f"calibration loses {self.lost:.2f} points with {kept}"
+
 
 def within_drop(
     quantised: Callable[[QuantizationParams], QuantizedNetwork],
@@ -103,7 +109,8 @@ def within_drop(
     loader: Iterable[Any],
     layers: tuple[str, ...] | None = None,
 ) -> WithinDrop:
-    """Keep the costliest layers in float32, as few as `params.max_drop` takes: with one fewer it would be missed.
+    """Keep the costliest layers and additions in float32, as few as `params.max_drop` takes: with one fewer it would be
+    missed.
 
     Args:
         quantised: makes the calibrated network.
@@ -123,21 +130,21 @@ def within_drop(
             return WithinDrop(everything, (), lost_by_everything, everything, lost_by_everything)
         partly = quantised(replace(params, skip_modules=(*params.skip_modules, *kept)))
         lost = reference - accuracy(partly, loader)
-        logger.info(f"in float32: {len(kept)} layers; points lost: {lost:.2f}")
+        logger.info(f"in float32: {len(kept)} layers and additions; points lost: {lost:.2f}")
         return WithinDrop(partly, tuple(kept), lost, everything, lost_by_everything)
 
     if layers is not None or lost_by_everything <= allowed:
         return attempt(layers or ())
     images = first_images(loader, max(params.sensitivity_images, LEAST_IMAGES))
-    ranked = [one.layer for one in sensitivity(everything, images.to(next(network.parameters()).device))]
-    missed, most = 0, len(ranked) - 1
+    ranked = [one.layer for one in sensitivity(everything, images, additions=True)]
+    missed, most = 0, max(ranked.index(layer) for layer in quantizers_of_layers(everything))  # so that one is left
     met = attempt(ranked[: min(1, most)])
     while met.lost > allowed:
         missed = len(met.layers)
         if missed >= most:
             raise SgResnetsError(
-                f"quantization_params: max_drop={allowed} is missed with {missed} of {len(ranked)} layers in float32 "
-                f"too: {met.lost:.2f} points lost; allow more, or change percentile or calibrator_i"
+                f"quantization_params: max_drop={allowed} is missed with {missed} of {len(ranked)} layers and "
+                f"additions in float32 too: {met.lost:.2f} points lost; allow more, or another percentile"
             )
         met = attempt(ranked[: min(2 * missed, most)])
     while len(met.layers) - missed > 1:

@@ -158,6 +158,5 @@ def _calibrated(network: Any, recipe: DictConfig, params: QuantizationParams) ->
     with only_warnings():
         test_loader = loader_of(recipe, "val")
     within = within_drop(quantised, params, network, test_loader)
-    kept = f"with {', '.join(within.layers)} in float32" if within.layers else "with all layers in INT8"
-    print(f"max_drop {params.max_drop}: calibration loses {within.lost:.2f} points {kept}")
+    print(f"max_drop {params.max_drop}: {within}")
     return within.network

@@ -24,7 +24,7 @@ def predict_images(
     """
     import numpy as np
 
-    if checkpoint.suffix == ".onnx":
+    if checkpoint.suffix.lower() == ".onnx":
         network = _network_of_file(checkpoint, plugins, runtime or "onnxruntime")
     elif runtime is not None:
         raise SgResnetsError(f"--runtime is for ONNX files, and {checkpoint} is none: `sg-resnets export` writes one")

@@ -70,6 +70,10 @@ def _check_override(recipe: Any, override: str, run: Path) -> None:
         raise SgResnetsError(
             f"'{override}': a run goes on with its own schedule; leave out lr_mode, or train a new run"
         )
+    if key.startswith("quantization_params") and key != "quantization_params.sensitivity_images":
+        raise SgResnetsError(
+            f"'{override}': a run goes on with its own quantisers; leave it out, or quantise the float network anew"
+        )
     if key.startswith(_OPTIMIZER_KEYS):
         raise SgResnetsError(
             f"'{override}': a run goes on with its own optimiser; leave it out (lr= may change), or train a new "
