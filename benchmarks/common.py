@@ -19,6 +19,7 @@ from sg_resnets.utils.hardware import cpu_name
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WARM_UP = 5  # steps that are not counted
+SGD = "training_hyperparams=cosine_few_epochs"
 
 
 def place() -> str:

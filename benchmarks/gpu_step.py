@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import DEVICE, apart, median_step, now, place, ratio, train_recipe
+from common import DEVICE, SGD, apart, median_step, now, place, ratio, train_recipe
 from super_gradients import Trainer, init_trainer
 from super_gradients.common.environment.cfg_utils import load_recipe
 from super_gradients.common.registry.registry import ALL_DATASETS
@@ -45,7 +45,7 @@ def noise(**params):
 def recipe(*overrides: str) -> float:
     """Seconds a step of ResNet-20."""
     steps = f"training_hyperparams.max_train_batches={STEPS}"
-    return median_step(train_recipe("fashion_mnist_mini_resnet20", "batch_size=128", steps, *overrides))
+    return median_step(train_recipe("fashion_mnist_mini_resnet20", SGD, "batch_size=128", steps, *overrides))
 
 
 def large_recipe(*overrides: str) -> float:
@@ -57,7 +57,7 @@ def large_recipe(*overrides: str) -> float:
         f"batch_size={LARGE_BATCH}", f"dataset_params.val_dataloader_params.batch_size={LARGE_BATCH}", "lr=0.01",
         f"epochs={1 if SMALL else LARGE_STEPS // 8}", "training_hyperparams.lr_warmup_epochs=0",
     ]  # fmt: skip
-    return median_step(train_recipe("fashion_mnist_mini_resnet20", *given, *overrides))
+    return median_step(train_recipe("fashion_mnist_mini_resnet20", SGD, *given, *overrides))
 
 
 def plain(kind: str, large: bool = False) -> float:

@@ -9,7 +9,7 @@ import statistics
 import sys
 
 import torch
-from common import DEVICE, apart, median_step, now, place, ratio, train_recipe
+from common import DEVICE, SGD, apart, median_step, now, place, ratio, train_recipe
 from super_gradients.training import models
 from torch import nn
 from torch.utils.data import DataLoader
@@ -23,7 +23,7 @@ STEPS, BATCH = 30, 128
 def recipe() -> float:
     """Seconds a step, the loader and all that the host does in it included."""
     steps = f"training_hyperparams.max_train_batches={STEPS}"
-    return median_step(train_recipe("fashion_mnist_mini_resnet20", f"batch_size={BATCH}", steps))
+    return median_step(train_recipe("fashion_mnist_mini_resnet20", SGD, f"batch_size={BATCH}", steps))
 
 
 def plain(best: bool) -> float:

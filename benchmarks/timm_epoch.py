@@ -11,7 +11,7 @@ import statistics
 import sys
 
 import torch
-from common import DEVICE, apart, now, place, ratio, train_recipe
+from common import DEVICE, SGD, apart, now, place, ratio, train_recipe
 from PIL import Image
 from super_gradients.training import models
 from timm.data import create_loader
@@ -46,7 +46,7 @@ class Pictures(Dataset):
 
 def ours() -> float:
     """Seconds of an epoch: from the first batch's start to the last's, times n / (n - 1)."""
-    starts = train_recipe("fashion_mnist_mini_resnet20", f"batch_size={BATCH}")
+    starts = train_recipe("fashion_mnist_mini_resnet20", SGD, f"batch_size={BATCH}")
     return (starts[-1] - starts[0]) * len(starts) / (len(starts) - 1)
 
 

@@ -166,8 +166,9 @@ def results(folder):
 
 # Fixup has no batch-norm, which would see its own process' images only; in order, and without augmentation, one batch
 # of 64 is two of 32.
-SAME_WORK = [
-    "epochs=2", "lr=0.05", "architecture=fixup_resnet56_cifar", "+arch_params.depth=8", "+arch_params.widths=[4,8,16]",
+SAME_WORK = [  # with SGD: Muon makes the rounding of a sum over processes a step as large as any
+    "training_hyperparams=cosine_few_epochs", "epochs=2", "lr=0.05", "architecture=fixup_resnet56_cifar",
+    "+arch_params.depth=8", "+arch_params.widths=[4,8,16]",
     "training_hyperparams.mixed_precision=False", "dataset_params.train_dataloader_params.shuffle=False",
     "dataset_params.train_dataset_params.horizontal_flip=False", "training_hyperparams.lr_warmup_epochs=0",
     "+dataset_params.train_dataset_params.max_samples=256", "+dataset_params.val_dataset_params.max_samples=101",

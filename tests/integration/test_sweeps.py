@@ -31,7 +31,7 @@ def test_a_sweep_runs_several_settings_at_a_time(run_python, tmp_path):
 
 def test_multirun_shortcuts(train, compose):
     cfg = compose("lr=0.03", "epochs=1", tiny=True)
-    assert cfg.training_hyperparams.initial_lr == 0.1  # composed, as a sweep's job is, without the shortcut callback
+    assert cfg.training_hyperparams.initial_lr == 0.01  # composed, as a sweep's job is, without the shortcut callback
     _, run = train("lr=0.03")
     recipe = OmegaConf.load(run / ".hydra" / "config.yaml")
     assert recipe.training_hyperparams.initial_lr == 0.03 and recipe.training_hyperparams.max_epochs == 1
