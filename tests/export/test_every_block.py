@@ -30,6 +30,7 @@ KINDS = {
     "fixup": {"scaling": "fixup", "norm": "none"},
     "silu": {"activation": "silu"},
     "blur": {"subsample": "blur"},
+    "strided": {"stem": "strided", "depth": None, "depths": [1, 1, 1]},
     "deep": {"stem": "deep", "depth": None, "depths": [1, 1, 1]},
     "imagenet": {"stem": "imagenet", "depth": None, "depths": [1, 1, 1]},
     "rs": {"stem": "rs", "depth": None, "depths": [1, 1, 1]},

@@ -50,6 +50,20 @@ def test_orthogonal_keeps_the_singular_vectors_and_makes_the_values_one(rows, co
         torch.testing.assert_close(u @ inner @ v, found, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("rows, columns", [(16, 144), (144, 16), (64, 576)])
+def test_the_iteration_on_the_squares_is_newton_and_schulz_in_double_precision(rows, columns):
+    """Of matrices whose singular values reach over five decades, as those of gradients do."""
+    torch.manual_seed(0)
+    u, s, v = torch.linalg.svd(torch.randn(rows, columns), full_matrices=False)
+    matrix = u * torch.logspace(0, -5, len(s)) @ v
+    x = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x - 4.7750 * square @ x + 2.0315 * square @ square @ x
+    found = orthogonal(matrix[None])[0].double()
+    assert (found - x).norm() < 2e-3 * x.norm()
+
+
 def test_a_step_goes_along_the_orthogonal_momentum_with_the_size_of_adamw(network):
     lr, momentum, decay = 0.1, 0.9, 0.5
     optimiser = Muon(network.parameters(), lr=lr, momentum=momentum, weight_decay=decay)

@@ -80,8 +80,9 @@ class ResNetConfig:
     Attributes:
         depths: residual blocks in each stage.
         widths: channels in each stage, before the block's expansion.
-        stem: a name of `STEMS`: "cifar" (one 3x3 convolution), "imagenet" (7x7 of stride 2, then max-pooling),
-            "deep" and "tiered" (three 3x3), "rs" (deep, a strided convolution in the place of the pooling).
+        stem: a name of `STEMS`: "cifar" (one 3x3 convolution), "strided" (the same, of stride 2), "imagenet" (7x7 of
+            stride 2, then max-pooling), "deep" and "tiered" (three 3x3), "rs" (deep, a strided convolution in the
+            place of the pooling).
         stem_width: channels out of the stem; None is `widths[0]`.
         block: a name of `BLOCKS`: "basic", "bottleneck", "sk_basic", "sk_bottleneck", "res2net", "resnest", or one
             added with `@register_block`.

@@ -96,22 +96,35 @@ class Muon(Optimizer):
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(weight)
             average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-            directions.append((gradient.lerp(average, momentum) if nesterov else average).flatten(1))
-        steps = orthogonal(torch.stack(directions))
+            directions.append(channels_last(gradient.lerp(average, momentum) if nesterov else average))
+        many = torch.stack(directions)
+        steps = orthogonal(many.flatten(2))
         steps *= lr * 0.2 * math.sqrt(max(steps.shape[1:]))
-        for (weight, _), step in zip(same, steps, strict=True):
-            weight.sub_(step.view(weight.shape))
+        for (weight, _), step in zip(same, steps.view(many.shape), strict=True):
+            channels_last(weight).sub_(step)
+
+
+def channels_last(weight: Tensor) -> Tensor:
+    """A view (C_out, k, k, C_in), as such weights lie in memory; the order of a matrix's columns changes no U V^T."""
+    return weight.movedim(1, -1)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """About U V^T of each matrix U S V^T of a batch (B, rows, columns), by Newton and Schulz's iteration; on a GPU in
-    bfloat16."""
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    tall = x.shape[1] > x.shape[2]  # the smaller of X X^T and X^T X
-    x = x.mT if tall else x
+    """About U V^T of each matrix U S V^T of a batch (B, rows, columns), by Newton and Schulz's iteration.
+
+    Each step multiplies X by p(X X^T), a polynomial, and X X^T by p on both sides: so the steps are of the smaller
+    square alone, and X is multiplied once, at the end.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    square = x @ x.mT
+    norm = square.diagonal(dim1=1, dim2=2).sum(1).sqrt().clamp(min=1e-7).view(-1, 1, 1)
+    square = square / norm**2
+    whole = identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     a, b, c = QUINTIC
     for _ in range(STEPS):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+        polynomial = a * identity + b * square + c * square @ square
+        whole = polynomial @ whole
+        square = polynomial @ square @ polynomial
+    x = whole / norm @ x
+    return x.mT if tall else x
