@@ -128,6 +128,19 @@ def test_a_range_is_without_negatives_only_where_that_is_known(between, zero_poi
     torch.testing.assert_close(quantised(IMAGES), network(IMAGES), rtol=0.05, atol=0.1)
 
 
+@pytest.mark.parametrize("target, in_steps", [("openvino", ("uint8", "int8")), ("tensorrt", ("int8", "int8"))])
+def test_where_additions_are_fused_pooling_reads_integers(target, in_steps):
+    layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Conv2d(4, 4, 1)]
+    network = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    quantised = graph.insert_quantizers(network.eval(), params := QuantizationParams(calibrator_i="max", target=target))
+    calibrate(quantised, [IMAGES], params)
+    read_by = {str(node.target): node.args[0] for node in quantised.graph.nodes if node.op == "call_module"}
+    before = [quantised.get_submodule(read_by[name].target) for name in ("2", "4")]
+    assert tuple("int8" if quantizer.low < 0 else "uint8" for quantizer in before) == in_steps
+    assert all(quantizer.zero_point == 0 for quantizer in before) and read_by["3"].args[0].target == "2"
+    torch.testing.assert_close(quantised(IMAGES), network(IMAGES), rtol=0.05, atol=0.02)
+
+
 @pytest.mark.parametrize("learn", [False, True])
 @pytest.mark.parametrize(
     "between",

@@ -138,7 +138,8 @@ def quantize_weights(layer: Any, params: QuantizationParams) -> None:
 
 def activation_quantizer(least: float, params: QuantizationParams) -> Quantizer:
     """For a tensor that is never below `least`, at most 0; -inf where that is not known."""
-    if not params.runtime.unsigned:
+    target = params.runtime
+    if not target.unsigned or (least == -math.inf and not target.zero_point):
         return Quantizer(-128, 127, 0, learn=params.learn_amax)
     if least in (0, -math.inf):
         return Quantizer(0, 255, 128 if least else 0, learn=params.learn_amax)

@@ -50,6 +50,7 @@ _SAME_RANGE_METHODS = (
     "transpose",
 )
 _AVERAGES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+_POOLING = (nn.MaxPool2d, *_AVERAGES)
 # What values never go below: 0, or the minimum of x sigmoid(x), and of x Phi(x) and its form with tanh.
 _LEAST = {"relu": 0.0, "sigmoid": 0.0, "softmax": 0.0, "silu": -0.2785, "gelu": -0.1701}
 _LEAST_OF_MODULES = {nn.ReLU: 0.0, nn.ReLU6: 0.0, nn.Sigmoid: 0.0, nn.SiLU: -0.2785, nn.GELU: -0.1701}
@@ -241,11 +242,12 @@ class _Insertion:
         for node in additions:
             for side in self._sides(node):
                 self._quantize_input(node, side)
-        if not self.params.runtime.fused_addition:
-            for node in [*integer, *additions]:
-                end = self._activated(node)
-                if type(_module(self.network, node)) is not QUANTIZED[nn.Linear] and self._goes_on(end):
-                    self._quantize_output(end)
+        for node in [*integer, *additions]:
+            end = self._activated(node)
+            if self.params.runtime.fused_addition:
+                self._quantize_pooling(end)
+            elif type(_module(self.network, node)) is not QUANTIZED[nn.Linear] and self._goes_on(end):
+                self._quantize_output(end)
         self.graph.lint()
         self.network.recompile()
         self.network.meta["in_float"] = list(self._left())
@@ -336,6 +338,12 @@ class _Insertion:
 
     def _quantize_input(self, node: fx.Node, tensor: Any) -> None:
         node.replace_input_with(tensor, self._quantized(tensor))
+
+    def _quantize_pooling(self, tensor: fx.Node) -> None:
+        """Of what takes a tensor the pooling: it then reads integers, and so is what a kernel writes for it."""
+        for user in list(tensor.users):
+            if isinstance(_module(self.network, user), _POOLING):
+                self._quantize_input(user, tensor)
 
     def _quantize_output(self, tensor: fx.Node) -> None:
         quantised = self._quantized(tensor)

@@ -17,24 +17,27 @@ class Target:
     """What a runtime wants of the graph.
 
     Attributes:
-        unsigned: activations are uint8, those that can be negative with zero point 128; else int8 with zero point 0.
+        unsigned: activations are uint8; else int8 with zero point 0.
+        zero_point: those that can be negative are so too, with zero point 128; else int8 with zero point 0.
         fused_addition: a convolution's output reaches the addition unquantised, and the two become one kernel; else
             both sides of the addition are quantised, and so is each convolution's output.
         integer_bias: biases are stored as int32 of the scale that the accumulator has; else as float32.
     """
 
     unsigned: bool
+    zero_point: bool
     fused_addition: bool
     integer_bias: bool
 
 
 # ONNX Runtime: QLinearConv and QLinearAdd take uint8 and int8, the x86 kernels are made for uint8 (its documentation,
-# 'Quantize ONNX models', on data types). OpenVINO: uint8 too, additions fused into the convolution as oneDNN's sum.
+# 'Quantize ONNX models', on data types). OpenVINO: additions fused into the convolution as oneDNN's sum, and a zero
+# point costs time, as in NNCF's preset 'performance'.
 # TensorRT: 'signed symmetric', zero point 0, float biases; in a residual block the shortcut alone is quantised.
 TARGETS = {
-    "onnxruntime": Target(unsigned=True, fused_addition=False, integer_bias=True),
-    "openvino": Target(unsigned=True, fused_addition=True, integer_bias=True),
-    "tensorrt": Target(unsigned=False, fused_addition=True, integer_bias=False),
+    "onnxruntime": Target(unsigned=True, zero_point=True, fused_addition=False, integer_bias=True),
+    "openvino": Target(unsigned=True, zero_point=False, fused_addition=True, integer_bias=True),
+    "tensorrt": Target(unsigned=False, zero_point=False, fused_addition=True, integer_bias=False),
 }
 
 
