@@ -1,8 +1,8 @@
 """INT8 files in OpenVINO on one core: ours for ONNX Runtime and for OpenVINO, and what NNCF makes of the same network,
 in turn, for batches of 1 and 32.
 
-Run: pip install nncf, then python benchmarks/against_nncf.py [ROUNDS]. The networks of int8.py, calibrated on the same 16
-images; NNCF with its preset 'performance', which computes in symmetric steps as we do.
+Run: pip install nncf, then python benchmarks/against_nncf.py [ROUNDS]. The networks of int8.py, calibrated on the same
+16 images; NNCF with its preset 'performance', which computes in symmetric steps as we do.
 """
 
 import sys
