@@ -46,17 +46,17 @@ def cifar(config: ResNetConfig) -> Stem:
     return _activated(config, conv(config, config.in_channels, config.stem_channels, 3))
 
 
+@register_stem("imagenet")
+def imagenet(config: ResNetConfig) -> Stem:
+    """7x7 of stride 2, then 3x3 max-pooling of stride 2 (He et al. 2015, table 1)."""
+    return _activated(config, conv(config, config.in_channels, config.stem_channels, 7, stride=2)) + _max_pool(config)
+
+
 @register_stem("strided")
 def strided(config: ResNetConfig) -> Stem:
     """One 3x3 convolution of stride 2 (EfficientNet's; Tan and Le 2019, table 1): for small images, a quarter of the
     work at the same widths."""
     return _activated(config, conv(config, config.in_channels, config.stem_channels, 3, stride=2))
-
-
-@register_stem("imagenet")
-def imagenet(config: ResNetConfig) -> Stem:
-    """7x7 of stride 2, then 3x3 max-pooling of stride 2 (He et al. 2015, table 1)."""
-    return _activated(config, conv(config, config.in_channels, config.stem_channels, 7, stride=2)) + _max_pool(config)
 
 
 @register_stem("deep")
