@@ -39,11 +39,9 @@ def write(name: str, folder: Path) -> list[Path]:
         quantised = insert_quantizers(network, params)
         calibrate(quantised, [images], params)
         onnx_file.write(quantised, path, shape, FileInfo(kind="ptq"))
-    given_to_nncf = openvino.Core().read_model(paths[0])
+    float32 = openvino.convert_model(paths[0])
     calibration = nncf.Dataset([image[None].numpy() for image in images])
-    theirs = nncf.quantize(
-        given_to_nncf, calibration, preset=nncf.QuantizationPreset.PERFORMANCE, subset_size=len(images)
-    )
+    theirs = nncf.quantize(float32, calibration, preset=nncf.QuantizationPreset.PERFORMANCE, subset_size=len(images))
     paths[-1] = folder / "nncf.xml"
     openvino.save_model(theirs, paths[-1], compress_to_fp16=False)
     return paths

@@ -148,7 +148,7 @@ def test_a_groups_values_are_checked_as_the_optimisers_are(network, wrong, words
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_step_is_that_of_the_cpu_to_bfloat16(network):
+def test_on_a_gpu_a_step_is_that_of_the_cpu(network):
     twin = copy.deepcopy(network).cuda()
     train(network, Muon(network.parameters()), 1)
     optimiser = Muon(twin.parameters())
@@ -156,6 +156,5 @@ def test_on_a_gpu_a_step_is_that_of_the_cpu_to_bfloat16(network):
         mine.grad = other.grad.cuda()
     before = [p.detach().clone() for p in twin.parameters()]
     optimiser.step()
-    # In bfloat16 on a CPU, random matrices of these sizes come out up to 6 % off.
     for old, new, expected in zip(before, twin.parameters(), network.parameters(), strict=True):
         assert (new.detach() - expected.cuda()).norm() < 0.1 * (new.detach() - old).norm()
