@@ -64,6 +64,14 @@ def test_the_iteration_on_the_squares_is_newton_and_schulz_in_double_precision(r
     assert (found - x).norm() < 2e-3 * x.norm()
 
 
+def test_what_is_too_large_to_be_squared_moves_nothing_and_bfloat16_is_squared_in_float32():
+    assert torch.equal(orthogonal(torch.full((1, 4, 9), 1e20)), torch.zeros(1, 4, 9))
+    matrix = torch.randn(1, 16, 144, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = orthogonal(matrix)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), orthogonal(matrix.float()), rtol=1e-2, atol=1e-3)
+
+
 def test_a_step_goes_along_the_orthogonal_momentum_with_the_size_of_adamw(network):
     lr, momentum, decay = 0.1, 0.9, 0.5
     optimiser = Muon(network.parameters(), lr=lr, momentum=momentum, weight_decay=decay)

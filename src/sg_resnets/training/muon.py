@@ -115,16 +115,16 @@ def orthogonal(matrices: Tensor) -> Tensor:
     Each step multiplies X by p(X X^T), a polynomial, and X X^T by p on both sides: so the steps are of the smaller
     square alone, and X is multiplied once, at the end.
     """
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x = matrices.to(torch.promote_types(matrices.dtype, torch.float32))  # bfloat16 has too few digits for squares
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
     square = x @ x.mT
-    norm = square.diagonal(dim1=1, dim2=2).sum(1).sqrt().clamp(min=1e-7).view(-1, 1, 1)
-    square = square / norm**2
     whole = identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     a, b, c = QUINTIC
     for _ in range(STEPS):
         polynomial = a * identity + b * square + c * square @ square
         whole = polynomial @ whole
         square = polynomial @ square @ polynomial
-    x = whole / norm @ x
-    return x.mT if tall else x
+    x = whole @ x
+    return (x.mT if tall else x).to(matrices.dtype)
