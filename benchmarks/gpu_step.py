@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import DEVICE, SGD, apart, median_step, now, place, ratio, train_recipe
+from common import DEVICE, SGD, apart, mark, median_step, now, place, ratio, train_recipe
 from super_gradients import Trainer, init_trainer
 from super_gradients.common.environment.cfg_utils import load_recipe
 from super_gradients.common.registry.registry import ALL_DATASETS
@@ -86,7 +86,7 @@ def plain(kind: str, large: bool = False) -> float:
     starts: list[float] = []
     while len(starts) < steps:
         for images, labels in loader:
-            starts.append(now())
+            starts.append(mark())
             if fast:
                 images = images.to(memory_format=torch.channels_last)
             with torch.autocast(DEVICE, dtype=dtype, enabled=dtype is not None):

@@ -168,3 +168,26 @@ def test_a_log_that_cannot_be_written_is_said_once(host, capsys):
         handler.handle(logging.LogRecord("x", logging.INFO, "x.py", 1, "a line", (), None))
     said = capsys.readouterr().err
     assert said == "/dev/full cannot be written any more (No space left on device)\n"
+
+
+def test_accuracy_is_torchmetrics(host):
+    """Of labels and of mixtures of them; a label below 0 is refused, on a GPU when the epoch has ended."""
+    from super_gradients.common.registry.registry import METRICS
+    from super_gradients.training.metrics import Accuracy
+
+    assert METRICS["Accuracy"] is Accuracy
+    ours, theirs = Accuracy(), Accuracy.__mro__[1]()
+    torch.manual_seed(0)
+    for batch, mixed in ((8, False), (5, False), (4, True)):
+        scores, labels = torch.randn(batch, 3), torch.randint(3, (batch,))
+        target = torch.nn.functional.one_hot(labels).float() if mixed and labels.max() == 2 else labels
+        ours.update(scores, target), theirs.update(scores, target)
+        assert ours.compute() == theirs.compute()
+    with pytest.raises(ValueError, match="Accuracy: a label is -1: labels are from 0"):
+        ours.update(torch.randn(2, 3), torch.tensor([0, -1]))
+    with pytest.raises(ValueError, match="a label is -1"):
+        ours.reset()
+    pixels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
+    ours, theirs = Accuracy(), Accuracy.__mro__[1]()
+    ours.update(*pixels), theirs.update(*pixels)
+    assert ours.compute() == theirs.compute()

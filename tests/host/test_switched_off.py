@@ -27,6 +27,7 @@ WHAT_SEES = {
     "json_of_numpy": "host/test_repairs.py::test_data_adapters_store_numpys_numbers",
     "onnx_export": "integration/test_own_code.py"
     "::test_a_network_is_converted_to_onnx_without_packages_that_are_not_there",
+    "waiting": "integration/test_training_runs.py::test_a_step_fetches_nothing",
     "precise_bn": "integration/test_own_code.py::test_precise_batch_norm_has_the_statistics_of_the_training_data",
     "safe_checkpoints": "integration/test_checkpoint_runs.py::test_safe_checkpoints",
     "whole_checkpoints": "host/test_repairs.py::test_atomic_checkpoints",

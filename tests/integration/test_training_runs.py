@@ -55,6 +55,41 @@ def test_a_loss_that_is_no_number_ends_training_with_step_layer_and_the_last_goo
     assert state["epoch"] == 1 and all(value.isfinite().all() for value in state["net"].values())
 
 
+def test_a_step_fetches_nothing(train, monkeypatch, capfd):
+    """A GPU would have to be waited for; the last figures of the epoch are shown all the same."""
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.utils.callbacks import Callback
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from sg_resnets.host.repairs import waiting
+
+    class Fetches(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.name() in ("aten::_local_scalar_dense", "aten::is_nonzero"):
+                fetched.append(function.name())
+            return function(*args, **(kwargs or {}))
+
+    class Watch(Callback):
+        def on_train_batch_start(self, context):
+            if context.batch_idx == 1:
+                watch.__enter__()
+            elif context.batch_idx == 2:
+                watch.__exit__(None, None, None)
+
+        def on_train_loader_end(self, context):
+            figures.update(context.metrics_dict)
+
+    fetched, figures, watch = [], {}, Fetches()
+    CALLBACKS["Watch"] = Watch
+    monkeypatch.setattr(waiting, "SECONDS", 3600)
+    few = ("epochs=1", "training_hyperparams.phase_callbacks=[Watch]", "training_hyperparams.mixed_precision=False")
+    train(*few, "training_hyperparams.max_train_batches=3", "training_hyperparams.silent_mode=False")
+    assert len(fetched) == 1  # on a CPU alone: whether a label is below 0
+    last = capfd.readouterr().err.rpartition("Train epoch 0: 100%")[2].splitlines()[0]
+    for name, value in figures.items():
+        assert f"{name}={float(value):.3g}" in last
+
+
 def test_an_error_of_a_users_own_code_in_training_keeps_its_traceback(train, host):
     """Hydra would show the bare message of a mistake in the recipe; this is none."""
     from hydra.errors import CompactHydraException

@@ -107,7 +107,7 @@ class InMemoryImages(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A finished batch: images float32 (B, C, size, size), labels int64 (B,). Use `whole_batch` to collate it."""
         index = torch.as_tensor(indices, dtype=torch.int64)
-        generator, index = self._generator(index), index.to(self.images.device)
+        generator, index = self._generator(index), index.to(self.images.device, non_blocking=True)
         images = self.images.index_select(0, index)  # ten times as fast as self.images[index]
         images = images.float().mul_(self._scale).sub_(self._shift)
         return self._augment(images, generator), self.labels[index]
@@ -122,7 +122,7 @@ class InMemoryImages(Dataset):
 
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         def uniform(below: int) -> Tensor:
-            return torch.randint(below, (len(images),), generator=generator).to(images.device)
+            return torch.randint(below, (len(images),), generator=generator).to(images.device, non_blocking=True)
 
         if self.crop_padding:
             offsets = 2 * self.crop_padding + 1
@@ -132,10 +132,8 @@ class InMemoryImages(Dataset):
         if self.cutout:
             images = cut_out(images, self.cutout, row=uniform(self.size), column=uniform(self.size))
         if self.random_erasing:
-            corners = (
-                edge.to(images.device) for edge in erased(len(images), self.size, self.random_erasing, generator)
-            )
-            images = erase(images, *corners)
+            corners = torch.stack(erased(len(images), self.size, self.random_erasing, generator))
+            images = erase(images, *corners.to(images.device, non_blocking=True))
         return images
 
 

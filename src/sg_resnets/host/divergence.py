@@ -3,6 +3,7 @@ checkpoint with half the learning rate."""
 
 import copy
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
 from super_gradients.training.utils.early_stopping import EarlyStop
 from super_gradients.training.utils.utils import fuzzy_str, unwrap_model
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sg_resnets.host.preemption import Stop
@@ -28,6 +29,7 @@ from sg_resnets.utils.errors import SgResnetsError
 STOP, ROLLBACK = "stop", "rollback"
 ON_DIVERGENCE = one_of(STOP, ROLLBACK)
 MOST_ROLLBACKS = 3
+STEPS_BETWEEN_LOOKS = 32
 logger = get_logger(__name__)
 
 
@@ -39,39 +41,53 @@ class StopWhenNotFinite(Callback):
     """Ends training at the step whose loss is NaN or infinite, or whose weights would be saved and are, before they are
     written into a checkpoint.
 
-    On a CPU that is before the step. On a GPU it is after it, when SuperGradients has waited for the loss anyway; the
-    statistics of batch-norm still tell where the numbers broke. A loss that `EarlyStop(check_finite=True)` among the
-    `others` watches is left to it: it ends the run itself, at an epoch's end.
+    On a CPU that is before the step. On a GPU, for which a step would have to wait, the losses of up to 32 steps are
+    looked at together. A loss that `EarlyStop(check_finite=True)` among the `others` watches is left to it: it ends the
+    run itself, at an epoch's end.
 
     Args:
         others: the callbacks beside it, as they are or as YAML has them.
         together: of several processes all end when one does, to begin again together.
 
     Raises:
-        DivergenceError: names step, layer and the last good checkpoint.
+        DivergenceError: names the step, on a CPU the layer, and the last good checkpoint.
     """
 
     def __init__(self, others: Sequence[Any] = (), together: bool = False) -> None:
         self.others = others
         self.together = together
+        self.losses: deque[Tensor] = deque()  # not looked at yet
+
+    def on_train_loader_start(self, context: PhaseContext) -> None:
+        self.losses.clear()
 
     def on_train_batch_backward_end(self, context: PhaseContext) -> None:
         if context.device == "cpu":
+            self.losses.append(context.loss)
             self._check(context)
 
     def on_train_batch_end(self, context: PhaseContext) -> None:
         if context.device != "cpu":
+            self.losses.append(context.loss)
+            if len(self.losses) == STEPS_BETWEEN_LOOKS:
+                self._check(context)
+
+    def on_train_loader_end(self, context: PhaseContext) -> None:
+        if self.losses:
             self._check(context)
 
     def _check(self, context: PhaseContext) -> None:
-        loss = context.loss
+        losses = torch.stack(tuple(self.losses)).flatten()
+        first = context.batch_idx + 2 - len(losses)
+        self.losses.clear()
         if self.together and get_world_size() > 1:
-            loss = loss.clone()
-            dist.all_reduce(loss)  # the sum is not finite if one of them is not
-        value = float(loss)
-        if not math.isfinite(value):
-            layer = _first_broken_layer(unwrap_model(context.net)) or "the loss itself"
-            self._end(context, f"the loss is {value} at step {context.batch_idx + 1} of epoch", f", first in {layer}")
+            dist.all_reduce(losses)  # the sum is not finite if one of them is not
+        for step, value in enumerate(losses.tolist(), first):
+            if not math.isfinite(value):
+                where = ""  # on a GPU all layers are broken by now
+                if context.device == "cpu":
+                    where = f", first in {_first_broken_layer(unwrap_model(context.net)) or 'the loss itself'}"
+                self._end(context, f"the loss is {value} at step {step} of epoch", where)
 
     def check_weights(self, context: PhaseContext) -> None:
         """Refuse weights of which no checkpoint is to be written; all processes take part."""

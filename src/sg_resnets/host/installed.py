@@ -17,6 +17,7 @@ from sg_resnets.host.repairs import (
     samplers,
     schedules,
     stack,
+    waiting,
 )
 
 REPAIRS: tuple[Repair, ...] = (
@@ -27,6 +28,7 @@ REPAIRS: tuple[Repair, ...] = (
     *gradients.REPAIRS,
     *schedules.REPAIRS,
     *stack.REPAIRS,
+    *waiting.REPAIRS,
     *checkpoints.REPAIRS,
     *experiments.REPAIRS,
     *loggers.REPAIRS,

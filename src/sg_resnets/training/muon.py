@@ -64,44 +64,54 @@ class Muon(Optimizer):
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
-            by_shape = defaultdict(list)
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            by_shape, vectors = defaultdict(list), []
+            for weight in weights:
                 if weight.ndim > 1 and weight[0].numel() > 1:  # LayerScale's (C, 1, 1) is a vector
-                    by_shape[weight.shape, weight.device].append((weight, weight.grad))
+                    by_shape[weight.shape, weight.device].append(weight)
                 else:
-                    self._step_of_adam(weight, weight.grad, group["lr"], group["betas"], group["eps"])
+                    vectors.append(weight)
+            if vectors:
+                self._step_of_adam(vectors, group["lr"], group["betas"], group["eps"])
             for same in by_shape.values():
                 self._step_of_matrices(same, group["lr"], group["momentum"], group["nesterov"])
         return loss
 
-    def _step_of_adam(
-        self, weight: Tensor, gradient: Tensor, lr: float, betas: tuple[float, float], eps: float
-    ) -> None:
-        state = self.state[weight]
-        if not state:
-            state.update(step=0, exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight))
-        state["step"] += 1
-        mean = state["exp_avg"].lerp_(gradient, 1 - betas[0]) / (1 - betas[0] ** state["step"])
-        square = state["exp_avg_sq"].lerp_(gradient**2, 1 - betas[1]) / (1 - betas[1] ** state["step"])
-        weight.addcdiv_(mean, square.sqrt_().add_(eps), value=-lr)
-
-    def _step_of_matrices(self, same: list[tuple[Tensor, Tensor]], lr: float, momentum: float, nesterov: bool) -> None:
-        """One step for all weights of one shape, given with their gradients."""
-        directions = []
-        for weight, gradient in same:
+    def _step_of_adam(self, weights: list[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+        for weight in weights:
             state = self.state[weight]
             if not state:
-                state["momentum_buffer"] = torch.zeros_like(weight)
-            average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-            directions.append(channels_last(gradient.lerp(average, momentum) if nesterov else average))
-        many = torch.stack(directions)
+                state.update(step=0, exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight))
+            state["step"] += 1
+        states, gradients = [self.state[weight] for weight in weights], _gradients(weights)
+        averages, squares = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq"))
+        torch._foreach_lerp_(averages, gradients, 1 - betas[0])
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - betas[1])
+        means = torch._foreach_div(averages, [1 - betas[0] ** state["step"] for state in states])
+        sizes = torch._foreach_div(squares, [1 - betas[1] ** state["step"] for state in states])
+        torch._foreach_sqrt_(sizes)
+        torch._foreach_add_(sizes, eps)
+        torch._foreach_addcdiv_(weights, means, sizes, value=-lr)
+
+    def _step_of_matrices(self, same: list[Tensor], lr: float, momentum: float, nesterov: bool) -> None:
+        """One step for all weights of one shape."""
+        for weight in same:
+            if not self.state[weight]:
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        gradients, averages = _gradients(same), [self.state[each]["momentum_buffer"] for each in same]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        directions = torch._foreach_lerp(gradients, averages, momentum) if nesterov else averages
+        many = torch.stack([channels_last(direction) for direction in directions])
         steps = orthogonal(many.flatten(2))
         steps *= lr * 0.2 * math.sqrt(max(steps.shape[1:]))
-        for (weight, _), step in zip(same, steps.view(many.shape), strict=True):
-            channels_last(weight).sub_(step)
+        torch._foreach_sub_([channels_last(weight) for weight in same], steps.view(many.shape).unbind())
+
+
+def _gradients(weights: list[Tensor]) -> list[Tensor]:
+    return [gradient for weight in weights if (gradient := weight.grad) is not None]
 
 
 def channels_last(weight: Tensor) -> Tensor:
@@ -120,10 +130,11 @@ def orthogonal(matrices: Tensor) -> Tensor:
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     square = x @ x.mT
-    whole = identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    whole = torch.eye(x.shape[1], dtype=x.dtype, device=x.device).expand_as(square)
     a, b, c = QUINTIC
     for _ in range(STEPS):
-        polynomial = a * identity + b * square + c * square @ square
+        polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
         whole = polynomial @ whole
         square = polynomial @ square @ polynomial
     x = whole @ x
