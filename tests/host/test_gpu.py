@@ -10,6 +10,7 @@ from sg_resnets.host import gpu
 from sg_resnets.models import ResNet
 from sg_resnets.utils import hardware
 from sg_resnets.utils.errors import SgResnetsError
+from support import SMALL
 
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB"
 
@@ -95,6 +96,20 @@ def test_optimisers_are_fused_on_a_gpu_unless_the_recipe_says_otherwise(given, f
     params = gpu.with_fused_optimizer(given).get("optimizer_params", {})
     assert params.get("fused") is fused
     assert {**given.get("optimizer_params", {}), **params} == params
+
+
+def test_a_long_training_on_a_gpu_is_compiled_where_the_recipe_leaves_it_open(monkeypatch):
+    network, others = ResNet(SMALL), nn.Flatten()
+    assert gpu.with_compiled_network({"torch_compile": None}, network, 10**6) == {"torch_compile": False}
+    monkeypatch.setattr(type(gpu.device_config), "is_cuda", property(lambda self: True))
+    for given, of, steps, settled in (
+        ({"torch_compile": None}, network, 10**6, True),
+        ({"torch_compile": None}, network, 100, False),
+        ({"torch_compile": None}, others, 10**6, False),
+        ({"torch_compile": False}, network, 10**6, False),
+        ({}, network, 10**6, None),
+    ):
+        assert gpu.with_compiled_network(given, of, steps).get("torch_compile") is settled
 
 
 @pytest.mark.gpu

@@ -51,6 +51,25 @@ def test_images_in_memory(overrides, train):
     check(*train(*SMALL_RUN, "epochs=2", *overrides, tiny=False))
 
 
+def test_a_step_waits_for_nothing_and_a_label_below_0_is_found_afterwards(train, host):
+    from super_gradients.common.registry.registry import CALLBACKS
+    from super_gradients.training.metrics import Accuracy
+    from super_gradients.training.utils.callbacks import Callback
+
+    class Watch(Callback):
+        def on_train_batch_start(self, context):
+            torch.cuda.set_sync_debug_mode("error" if 4 <= context.batch_idx < 12 else "default")
+
+    CALLBACKS["Watch"] = Watch
+    given = ("batch_size=64", "training_hyperparams.max_train_batches=16", "epochs=1", *BFLOAT16)
+    for more in (("training_hyperparams=cosine_few_epochs",), ("dataset_params.train_dataset_params.cutout=8",)):
+        train(*given, *more, "training_hyperparams.phase_callbacks=[Watch]", tiny=False)
+    accuracy = Accuracy().cuda()
+    accuracy.update(torch.randn(2, 3, device="cuda"), torch.tensor([0, -1], device="cuda"))
+    with pytest.raises(ValueError, match="a label is -1"):
+        accuracy.reset()
+
+
 def test_the_course(train):
     """Its images are resized before they are moved there, where there is no antialiasing of uint8."""
     overrides = ("epochs=1", "++dataset_params.train_dataset_params.max_samples=512")

@@ -119,6 +119,19 @@ def test_compile_in_place(train, host):
     torch.testing.assert_close(network.fc.weight, eager.fc.weight, rtol=1e-3, atol=1e-4)
 
 
+def test_what_is_watched_of_a_compiled_network_is_what_is_watched_of_another(train):
+    watched = ("epochs=2", "training_hyperparams.phase_callbacks=[ActivationStatistics]")
+    compiled = (
+        "training_hyperparams.torch_compile=True",
+        "training_hyperparams.torch_compile_options={backend: eager}",
+    )
+    rows = []
+    for given in ((), compiled):
+        _, run = train(*watched, *given)
+        rows.append((run / "activations.csv").read_text().splitlines())
+    assert len(rows[0]) == 7 and rows[0] == rows[1]
+
+
 def test_repeated_augmentation(train):
     """In one process, and on fewer images than 256; two processes are in `test_ddp.py`."""
     from super_gradients.common.registry.registry import CALLBACKS

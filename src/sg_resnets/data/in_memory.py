@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, default_collate
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
 from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer
 from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.replay import Replayed
 
 AREA, RATIO = (0.02, 0.4), 0.3  # of random erasing: Zhong et al. 2017, section 4.2
 
@@ -89,11 +90,13 @@ class InMemoryImages(Dataset):
         # (x / 255 - mean) / std as one multiplication and one subtraction
         self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
         self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
+        self._replayed: Replayed | None = None
 
     def to(self, device: str | torch.device) -> "InMemoryImages":
         """Hold the images on `device`, and make the batches there; loaders then must have no workers."""
         for name in ("images", "labels", "_scale", "_shift"):
             setattr(self, name, getattr(self, name).to(device))
+        self._replayed = Replayed(self._made, self.images.device) if self.images.is_cuda else None
         return self
 
     def __len__(self) -> int:
@@ -107,10 +110,12 @@ class InMemoryImages(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A finished batch: images float32 (B, C, size, size), labels int64 (B,). Use `whole_batch` to collate it."""
         index = torch.as_tensor(indices, dtype=torch.int64)
-        generator, index = self._generator(index), index.to(self.images.device, non_blocking=True)
-        images = self.images.index_select(0, index)  # ten times as fast as self.images[index]
-        images = images.float().mul_(self._scale).sub_(self._shift)
-        return self._augment(images, generator), self.labels[index]
+        plan = torch.stack([index, *self._draws(index)])
+        if self._replayed is None:
+            return self._made(plan)
+        settings = self.crop_padding, self.horizontal_flip, self.cutout, self.random_erasing, self.images.data_ptr()
+        images, labels = self._replayed([plan], settings)
+        return images.clone(), labels.clone()
 
     def get_dataset_preprocessing_params(self) -> dict:
         """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
@@ -120,21 +125,33 @@ class InMemoryImages(Dataset):
         digest = hashlib.blake2b(index.numpy().tobytes(), digest_size=8, key=str(self.seed).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
 
-    def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        def uniform(below: int) -> Tensor:
-            return torch.randint(below, (len(images),), generator=generator).to(images.device, non_blocking=True)
-
-        if self.crop_padding:
-            offsets = 2 * self.crop_padding + 1
-            images = crop_windows(images, self.crop_padding, top=uniform(offsets), left=uniform(offsets))
-        if self.horizontal_flip:
-            images = torch.where(uniform(2).bool().view(-1, 1, 1, 1), images.flip(-1), images)
-        if self.cutout:
-            images = cut_out(images, self.cutout, row=uniform(self.size), column=uniform(self.size))
+    def _draws(self, index: Tensor) -> list[Tensor]:
+        """The random numbers of a batch, int64 (B,), in the order in which `_made` takes them."""
+        generator = self._generator(index)
+        most = [2 * self.crop_padding + 1] * 2 if self.crop_padding else []
+        most += [2] if self.horizontal_flip else []
+        most += [self.size] * 2 if self.cutout else []
+        draws = [torch.randint(below, (len(index),), generator=generator) for below in most]
         if self.random_erasing:
-            corners = torch.stack(erased(len(images), self.size, self.random_erasing, generator))
-            images = erase(images, *corners.to(images.device, non_blocking=True))
-        return images
+            corners = erased(len(index), self.size, self.random_erasing, generator)
+            draws += [corner.to(torch.int64) for corner in corners]
+        return draws
+
+    def _made(self, plan: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch of a plan, int64 (1 + the number of draws, B): its indices, then what `_draws` drew."""
+        index, *drawn = plan.to(self.images.device)
+        draws = iter(drawn)
+        images = self.images.index_select(0, index)  # ten times as fast as self.images[index]
+        images = images.float().mul_(self._scale).sub_(self._shift)
+        if self.crop_padding:
+            images = crop_windows(images, self.crop_padding, top=next(draws), left=next(draws))
+        if self.horizontal_flip:
+            images = torch.where(next(draws).bool().view(-1, 1, 1, 1), images.flip(-1), images)
+        if self.cutout:
+            images = cut_out(images, self.cutout, row=next(draws), column=next(draws))
+        if self.random_erasing:
+            images = erase(images, *draws)
+        return images, self.labels.index_select(0, index)
 
 
 def _checked(labels: Sequence[int] | np.ndarray | Tensor, images: Tensor, classes: int) -> Tensor:

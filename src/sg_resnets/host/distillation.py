@@ -71,7 +71,7 @@ class TeacherFigures(Callback):
     def on_validation_loader_start(self, context: PhaseContext) -> None:
         if not self.teachers:
             self.metrics = copy.deepcopy(context.valid_metrics)
-            self.metrics.reset()
+            self.metrics.to(context.device).reset()
 
     def on_validation_batch_end(self, context: PhaseContext) -> None:
         if self.metrics is not None:

@@ -1,27 +1,36 @@
-"""Training on a GPU: which batch fits where memory ran out, fused optimisers, and a word where a GPU is left idle."""
+"""Training on a GPU: what makes a step short there, which batch fits where memory ran out, and a word where a GPU is
+left idle."""
 
 import gc
 import logging
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from super_gradients.common.data_types.enum import MultiGPUMode
 from super_gradients.common.environment.device_utils import device_config
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
+from super_gradients.training.utils.callbacks import Callback, PhaseContext
 from super_gradients.training.utils.utils import unwrap_model
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from sg_resnets.host.repairs.precision import PRECISION
+from sg_resnets.models import ResNet
+from sg_resnets.training.muon import Muon
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.hardware import why_gpu_is_idle
+from sg_resnets.utils.replay import Replayed
 
 logger = logging.getLogger(__name__)
 FUSED = ("SGD", "Adam", "AdamW")  # PyTorch's, one kernel for all weights
+RECORDED = (SGD, Muon)
+LONG = 5000  # steps
 
 
 def say_if_idle() -> None:
@@ -38,6 +47,59 @@ def with_fused_optimizer(training_params: dict[str, Any]) -> dict[str, Any]:
     if not device_config.is_cuda or optimizer not in FUSED or chosen:
         return training_params
     return {**training_params, "optimizer_params": {**params, "fused": True}}
+
+
+class ReplayedStep(Callback):
+    """On a GPU the steps of SGD and Muon are one launch each: a recording, replayed. Their rates may change; if
+    anything else does, the step is recorded anew."""
+
+    optimizer: Optimizer
+
+    def on_training_start(self, context: PhaseContext) -> None:
+        if isinstance(context.optimizer, RECORDED) and PRECISION.dtype is not torch.float16:  # which is scaled in it
+            self.optimizer, self.original = context.optimizer, context.optimizer.step
+            self.replayed = Replayed(self._step, torch.device(context.device))
+            self.optimizer.step = self.step  # type: ignore[method-assign]
+
+    def on_training_end(self, context: PhaseContext) -> None:
+        if hasattr(self, "optimizer"):
+            self.optimizer.step = self.original  # type: ignore[method-assign]
+
+    def step(self, closure: Any = None) -> Any:
+        """Stand for the optimiser's."""
+        groups = self.optimizer.param_groups
+        self.weights = [weight for group in groups for weight in group["params"] if weight.grad is not None]
+        if closure is not None or not self.weights:
+            return self.original(closure)
+        rest = [{key: value for key, value in group.items() if key not in ("params", "lr")} for group in groups]
+        places = [weight.data_ptr() for weight in self.weights]
+        rates = torch.tensor([group["lr"] for group in groups])
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        return self.replayed([*gradients, rates], (id(self.optimizer.state), places, rest))
+
+    def _step(self, *inputs: Tensor) -> None:
+        *given, rates = inputs
+        before = [weight.grad for weight in self.weights], [group["lr"] for group in self.optimizer.param_groups]
+        try:
+            self._set(given, rates.unbind())
+            self.original()
+        finally:
+            self._set(*before)
+
+    def _set(self, gradients: Sequence[Tensor | None], rates: Sequence[Any]) -> None:
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight.grad = gradient
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+
+def with_compiled_network(training_params: dict[str, Any], network: nn.Module, steps: int) -> dict[str, Any]:
+    """Return parameters that settle `torch_compile`, where they leave it open: True for a network of ours on one GPU,
+    and a training so long that compilation, some 15 seconds, is won back."""
+    if "torch_compile" not in training_params or training_params["torch_compile"] is not None:
+        return training_params
+    alone = device_config.is_cuda and device_config.multi_gpu == MultiGPUMode.OFF
+    return {**training_params, "torch_compile": alone and isinstance(network, ResNet) and steps >= LONG}
 
 
 @contextmanager

@@ -17,7 +17,13 @@ from torch.utils.data import DataLoader
 
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.divergence import ROLLBACK, StopWhenNotFinite
-from sg_resnets.host.gpu import naming_the_batch_that_fits, say_if_idle, with_fused_optimizer
+from sg_resnets.host.gpu import (
+    ReplayedStep,
+    naming_the_batch_that_fits,
+    say_if_idle,
+    with_compiled_network,
+    with_fused_optimizer,
+)
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.models import ResNet
 from sg_resnets.training.determinism import deterministic
@@ -49,11 +55,14 @@ def train_checked(
     if OmegaConf.is_config(training_params):
         training_params = OmegaConf.to_container(training_params, resolve=True)
     training_params = with_fused_optimizer(dict(training_params or {}))
+    steps = training_params.get("max_epochs", 0) * len(train_loader) if train_loader is not None else 0
+    training_params = with_compiled_network(training_params, model, steps)
     if training_params.get("ema") and train_loader is not None:
         warn_of_slow_average(training_params, len(train_loader))
     callbacks = list(training_params.get("phase_callbacks") or [])
     together = training_params.get("on_divergence") == ROLLBACK
-    training_params["phase_callbacks"] = [*callbacks, StopWhenNotFinite(callbacks, together)]
+    of_a_gpu = [ReplayedStep()] if device_config.is_cuda else []
+    training_params["phase_callbacks"] = [*callbacks, *of_a_gpu, StopWhenNotFinite(callbacks, together)]
     always_the_same = deterministic(BOOLEAN("deterministic", training_params.get("deterministic") or False))
     with always_the_same, naming_the_batch_that_fits(self, train_loader, valid_loader):
         result = original(self, model, training_params, train_loader, valid_loader, *args, **kwargs)

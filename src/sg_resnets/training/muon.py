@@ -80,23 +80,25 @@ class Muon(Optimizer):
                 self._step_of_matrices(same, group["lr"], group["momentum"], group["nesterov"])
         return loss
 
-    def _step_of_adam(self, weights: list[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+    def _step_of_adam(self, weights: list[Tensor], lr: float | Tensor, betas: tuple[float, float], eps: float) -> None:
         for weight in weights:
             state = self.state[weight]
             if not state:
                 state.update(step=0, exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight))
-            state["step"] += 1
+            state["step"] = _one_more(state["step"], weight.device)
         states, gradients = [self.state[weight] for weight in weights], _gradients(weights)
         averages, squares = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq"))
         torch._foreach_lerp_(averages, gradients, 1 - betas[0])
         torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - betas[1])
-        means = torch._foreach_div(averages, [1 - betas[0] ** state["step"] for state in states])
+        moves = torch._foreach_div(averages, [1 - betas[0] ** state["step"] for state in states])
         sizes = torch._foreach_div(squares, [1 - betas[1] ** state["step"] for state in states])
         torch._foreach_sqrt_(sizes)
         torch._foreach_add_(sizes, eps)
-        torch._foreach_addcdiv_(weights, means, sizes, value=-lr)
+        torch._foreach_div_(moves, sizes)
+        torch._foreach_mul_(moves, lr)
+        torch._foreach_sub_(weights, moves)
 
-    def _step_of_matrices(self, same: list[Tensor], lr: float, momentum: float, nesterov: bool) -> None:
+    def _step_of_matrices(self, same: list[Tensor], lr: float | Tensor, momentum: float, nesterov: bool) -> None:
         """One step for all weights of one shape."""
         for weight in same:
             if not self.state[weight]:
@@ -108,6 +110,13 @@ class Muon(Optimizer):
         steps = orthogonal(many.flatten(2))
         steps *= lr * 0.2 * math.sqrt(max(steps.shape[1:]))
         torch._foreach_sub_([channels_last(weight) for weight in same], steps.view(many.shape).unbind())
+
+
+def _one_more(steps: int | Tensor, device: torch.device) -> int | Tensor:
+    """The number of steps, on a GPU as a tensor in its place there, so that a recorded step counts."""
+    if device.type == "cpu":
+        return int(steps) + 1
+    return torch.as_tensor(steps, dtype=torch.float32, device=device).add_(1)
 
 
 def _gradients(weights: list[Tensor]) -> list[Tensor]:

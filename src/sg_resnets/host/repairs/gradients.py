@@ -15,7 +15,7 @@ def average_over_accumulated(
     original: Callable[..., None], self: Trainer, loss: Tensor, *args: Any, **kwargs: Any
 ) -> None:
     """Take the mean over the accumulated batches in place of their sum."""
-    original(self, loss / self.batch_accumulate, *args, **kwargs)
+    original(self, loss / self.batch_accumulate if self.batch_accumulate > 1 else loss, *args, **kwargs)
 
 
 def add_scalars_and_channel_factors(original: Callable[[nn.Module], list[int]], module: nn.Module) -> list[int]:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from sg_resnets.host.patching import Patch, Put, Rebind, Repair
 
 SECONDS = 0.2  # between two looks
+STEPS_BETWEEN_CHECKS = 256
 
 
 class ProgressBar(tqdm):
@@ -78,10 +79,10 @@ class Accuracy(classification_metrics.Accuracy):
     whether labels are what they should be.
 
     Raises:
-        ValueError: a label is below 0; on a GPU, when the epoch has ended.
+        ValueError: a label is below 0; on a GPU up to 256 steps later, or when the epoch has ended.
     """
 
-    lowest: Tensor | None = None  # label
+    unchecked: tuple[Tensor, ...] = ()  # labels
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         if preds.ndim != 2:
@@ -91,22 +92,22 @@ class Accuracy(classification_metrics.Accuracy):
         self.mode = DataType.MULTICLASS
         self.tp += correct
         self.fn += target.numel() - correct
-        lowest = target.min()
-        self.lowest = lowest if self.lowest is None else torch.minimum(self.lowest, lowest)
-        if target.device.type == "cpu":
-            self._refuse_negative_labels()
+        self.unchecked = (*self.unchecked, target)
+        if target.device.type == "cpu" or len(self.unchecked) == STEPS_BETWEEN_CHECKS:
+            self._check_labels()
 
     def compute(self) -> Tensor:
         return self.tp / (self.tp + self.fn) if self.mode == DataType.MULTICLASS else super().compute()
 
     def reset(self) -> None:
         super().reset()
-        self._refuse_negative_labels()
-        self.lowest = None
+        self._check_labels()
 
-    def _refuse_negative_labels(self) -> None:
-        if self.lowest is not None and self.lowest < 0:
-            raise ValueError(f"Accuracy: a label is {self.lowest.item()}: labels are from 0 to one below the classes")
+    def _check_labels(self) -> None:
+        labels, self.unchecked = self.unchecked, ()
+        lowest = int(torch.cat(labels).min()) if labels else 0
+        if lowest < 0:
+            raise ValueError(f"Accuracy: a label is {lowest}: labels are from 0 to one below the classes")
 
 
 def _fetched(figures: dict[str, Any]) -> dict[str, Any]:
