@@ -33,7 +33,7 @@ def check(network, run):
         ("training_hyperparams.mixed_precision=False",),
         BFLOAT16,
         FLOAT16,
-        ("dataset_params.train_dataset_params.data_on=host", "num_workers=2"),
+        (*(f"dataset_params.{split}_dataset_params.data_on=host" for split in ("train", "val")), "num_workers=2"),
         ("dataset_params.train_dataset_params.cutout=8", "dataset_params.train_dataset_params.crop_padding=2"),
         ("training_hyperparams=muon_few_epochs", "training_hyperparams.lr_warmup_epochs=0"),
         ("ema=True", "training_hyperparams.batch_accumulate=2"),

@@ -30,7 +30,7 @@ def test_on_a_gpu_the_weights_are_the_same_twice(recipe, train, tmp_path):
     from sg_resnets.data.image_folder import noise_folder
 
     folder = [f"dataset_params.train_dataset_params.root={noise_folder(2)}", "arch_params.num_classes=2"]
-    given = ["epochs=2", "training_hyperparams.deterministic=True", "batch_size=8"]
+    given = ["epochs=2", "training_hyperparams.deterministic=True", "batch_size=4"]
     given += folder if recipe == "image_folder_resnet18" else []
     weights = [
         train(*given, f"ckpt_root_dir={tmp_path / name}", recipe=recipe, tiny=False)[0].state_dict() for name in "ab"

@@ -70,7 +70,7 @@ def test_batches_are_the_same_and_stay_what_they_were(device):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda weights: torch.optim.SGD(weights, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01, fused=True),
         lambda weights: Muon([{"params": weights[:1]}, {"params": weights[1:], "lr": 0.5}], lr=0.1, weight_decay=0.01),
     ],
     ids=["SGD", "Muon"],

@@ -29,7 +29,6 @@ from sg_resnets.utils.replay import Replayed
 
 logger = logging.getLogger(__name__)
 FUSED = ("SGD", "Adam", "AdamW")  # PyTorch's, one kernel for all weights
-RECORDED = (SGD, Muon)
 LONG = 5000  # steps
 
 
@@ -50,13 +49,13 @@ def with_fused_optimizer(training_params: dict[str, Any]) -> dict[str, Any]:
 
 
 class ReplayedStep(Callback):
-    """On a GPU the steps of SGD and Muon are one launch each: a recording, replayed. Their rates may change; if
-    anything else does, the step is recorded anew."""
+    """On a GPU the steps of Muon, and of SGD where it is fused, are one launch each: a recording, replayed. Their rates
+    may change; if anything else does, the step is recorded anew."""
 
     optimizer: Optimizer
 
     def on_training_start(self, context: PhaseContext) -> None:
-        if isinstance(context.optimizer, RECORDED) and PRECISION.dtype is not torch.float16:  # which is scaled in it
+        if may_be_recorded(context.optimizer):
             self.optimizer, self.original = context.optimizer, context.optimizer.step
             self.replayed = Replayed(self._step, torch.device(context.device))
             self.optimizer.step = self.step  # type: ignore[method-assign]
@@ -91,6 +90,16 @@ class ReplayedStep(Callback):
             weight.grad = gradient
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+
+def may_be_recorded(optimizer: Optimizer) -> bool:
+    """Whether a step reads nothing back from the GPU: SGD that is not fused reads its rate, and all but Muon whether
+    float16's gradients were finite."""
+    if PRECISION.dtype is torch.float16:
+        return False
+    return type(optimizer) is Muon or (
+        type(optimizer) is SGD and all(group["fused"] for group in optimizer.param_groups)
+    )
 
 
 def with_compiled_network(training_params: dict[str, Any], network: nn.Module, steps: int) -> dict[str, Any]:

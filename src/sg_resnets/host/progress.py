@@ -24,7 +24,7 @@ from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import PhaseContext
 from super_gradients.training.utils.checkpoint_utils import get_scheduler_state
 from super_gradients.training.utils.sg_trainer_utils import update_monitored_values_dict
-from super_gradients.training.utils.utils import AverageMeter, unwrap_model
+from super_gradients.training.utils.utils import AverageMeter, tensor_container_to_device, unwrap_model
 from torchmetrics import Metric
 
 from sg_resnets.data.order import Place, PlacedLoader
@@ -159,7 +159,8 @@ class Progress:
         """Go on with the sums and the random numbers of a process, after the Trainer has reset them."""
         own = resumed["processes"][max(get_local_rank(), 0)]
         self._load_callbacks(resumed)
-        vars(self.context.loss_avg_meter).update(copy.deepcopy(own["loss"]))
+        sums = tensor_container_to_device(copy.deepcopy(own["loss"]), self.context.device)
+        vars(self.context.loss_avg_meter).update(sums)
         for name, metric in self.trainer.train_metrics.items():
             for key, value in own["metrics"][name].items():
                 setattr(metric, key, copy.deepcopy(value))

@@ -12,7 +12,8 @@ WARM_UP = 2  # calls before the recording: libraries make their plans in the fir
 
 
 def record(work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-    """Record what `work` launches; returns what replays it, and what it returned: tensors that each replay fills."""
+    """Record what `work` launches; returns what replays it, and what it returned: tensors that each replay fills. Work
+    that waits for the GPU cannot be recorded, and leaves CUDA unusable."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         made = work()
@@ -48,8 +49,9 @@ class Replayed:
         if self.recording is None:
             return self.function(*(tensor.to(self.device, non_blocking=True) for tensor in inputs))
         kept, replay, made = self.recording
-        here = [tensor.device == self.device for tensor in inputs]
-        torch._foreach_copy_(list(compress(kept, here)), list(compress(inputs, here)))
+        here = [tensor.device.type == self.device.type for tensor in inputs]
+        if any(here):
+            torch._foreach_copy_(list(compress(kept, here)), list(compress(inputs, here)))
         for mine, tensor, is_here in zip(kept, inputs, here, strict=True):
             if not is_here:
                 mine.copy_(tensor, non_blocking=True)

@@ -87,9 +87,12 @@ def compile_in_place(original: Callable[[Trainer], None], self: Trainer) -> None
 
 
 def falling_back(network: nn.Module, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a compiled forward that, where the compiler fails, says so and leaves the network uncompiled."""
+    """Return a compiled forward for training; a validation is not worth a compilation of its own. Where the compiler
+    fails, it says so and leaves the network uncompiled."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if not network.training:
+            return network._call_impl(*args, **kwargs)
         from torch._dynamo.exc import TorchDynamoException
 
         try:
