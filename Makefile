@@ -57,13 +57,16 @@ bench: dev
 gpu: dev
 	$(BIN)/python benchmarks/gpu.py
 
+# GPU_HAS: what the machine has beside torch, and need not be carried: make gpu-wheels GPU_HAS='numpy|scipy|pandas'
 GPU_PYTHON ?= 3.12
+GPU_HAS ?= torch
 SOURCES := antlr4-python3-runtime|stringcase|data-gradients|super-gradients
 gpu-wheels: dev
 	mkdir -p build
-	grep -hvE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|onnxsim|$(SOURCES))==' requirements.lock > build/gpu.txt
-	grep -hE '^(pytest|pytest-xdist|execnet|iniconfig|pluggy|hatchling|pathspec|trove-classifiers|timm|editables)==' \
+	grep -hvE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|$(GPU_HAS)|$(SOURCES))==' requirements.lock > build/gpu.txt
+	grep -hE '^(pytest|pytest-xdist|execnet|iniconfig|pluggy|hatchling|pathspec|trove-classifiers|timm)==' \
 		requirements-dev.lock >> build/gpu.txt
+	echo editables >> build/gpu.txt  # for an editable install without a network
 	$(BIN)/python -m pip download --quiet --no-deps --dest build/wheels --python-version $(GPU_PYTHON) \
 		--platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --only-binary=:all: -r build/gpu.txt
 	grep -hE '^($(SOURCES))==' requirements.lock > build/gpu.txt

@@ -29,7 +29,7 @@ from sg_resnets.utils.replay import Replayed
 
 logger = logging.getLogger(__name__)
 FUSED = ("SGD", "Adam", "AdamW")  # PyTorch's, one kernel for all weights
-LONG = 5000  # steps
+LONG = 4000  # steps
 
 
 def say_if_idle() -> None:
