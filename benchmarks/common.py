@@ -53,11 +53,17 @@ def mark() -> Any:
     return event
 
 
+def between(start: Any, end: Any) -> float:
+    """Seconds between two marked moments."""
+    if DEVICE == "cpu":
+        return end - start
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
 def median_step(starts: list[Any]) -> float:
     """Seconds between the marked starts of two steps."""
-    pairs = list(zip(starts[WARM_UP:], starts[WARM_UP + 1 :], strict=False))
-    now()
-    return statistics.median(b - a if DEVICE == "cpu" else a.elapsed_time(b) / 1000 for a, b in pairs)
+    return statistics.median(map(between, starts[WARM_UP:-1], starts[WARM_UP + 1 :]))
 
 
 def apart(function: Callable[..., float]) -> Callable[..., float]:

@@ -9,7 +9,7 @@ import statistics
 import sys
 
 import torch
-from common import DEVICE, SGD, apart, median_step, now, place, ratio, train_recipe
+from common import DEVICE, SGD, apart, mark, median_step, place, ratio, train_recipe
 from super_gradients.training import models
 from torch import nn
 from torch.utils.data import DataLoader
@@ -38,7 +38,7 @@ def plain(best: bool) -> float:
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     starts = []
     for images, labels in loader:
-        starts.append(now())
+        starts.append(mark())
         if len(starts) == STEPS:
             break
         with torch.autocast(DEVICE, dtype=dtype, enabled=dtype is not None):

@@ -11,7 +11,7 @@ import statistics
 import sys
 
 import torch
-from common import DEVICE, SGD, apart, now, place, ratio, train_recipe
+from common import DEVICE, SGD, apart, between, mark, place, ratio, train_recipe
 from PIL import Image
 from super_gradients.training import models
 from timm.data import create_loader
@@ -47,7 +47,7 @@ class Pictures(Dataset):
 def ours() -> float:
     """Seconds of an epoch: from the first batch's start to the last's, times n / (n - 1)."""
     starts = train_recipe("fashion_mnist_mini_resnet20", SGD, f"batch_size={BATCH}")
-    return (starts[-1] - starts[0]) * len(starts) / (len(starts) - 1)
+    return between(starts[0], starts[-1]) * len(starts) / (len(starts) - 1)
 
 
 def timms(workers: int) -> float:
@@ -79,7 +79,7 @@ def timms(workers: int) -> float:
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
     starts = []
     for step, (images, labels) in enumerate(loader):
-        starts.append(now())
+        starts.append(mark())
         images = images.to(DEVICE, memory_format=torch.channels_last)
         with torch.autocast(DEVICE, dtype=dtype, enabled=dtype is not None):
             loss = loss_of(network(images), labels.to(DEVICE))
@@ -90,7 +90,7 @@ def timms(workers: int) -> float:
         else:
             scaler(loss, optimiser)
         scheduler.step_update(step + 1)
-    return (starts[-1] - starts[0]) * len(starts) / (len(starts) - 1)
+    return between(starts[0], starts[-1]) * len(starts) / (len(starts) - 1)
 
 
 def main(rounds: int) -> None:
