@@ -57,7 +57,7 @@ bench: dev
 gpu: dev
 	$(BIN)/python benchmarks/gpu.py
 
-# GPU_HAS: what the machine has beside torch, and need not be carried: make gpu-wheels GPU_HAS='numpy|scipy|pandas'
+# GPU_HAS: what the machine has as well, and need not be carried: make gpu-wheels GPU_HAS='numpy|scipy|pandas'
 GPU_PYTHON ?= 3.12
 GPU_HAS ?= torch
 SOURCES := antlr4-python3-runtime|stringcase|data-gradients|super-gradients

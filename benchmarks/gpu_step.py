@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import DEVICE, SGD, apart, mark, median_step, now, place, ratio, train_recipe
@@ -83,7 +84,7 @@ def plain(kind: str, large: bool = False) -> float:
     batch, steps = (LARGE_BATCH, LARGE_STEPS) if large else (128, STEPS)
     loader = DataLoader(data, batch, shuffle=True, drop_last=True, collate_fn=whole_batch)
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
-    starts: list[float] = []
+    starts: list[Any] = []
     while len(starts) < steps:
         for images, labels in loader:
             starts.append(mark())

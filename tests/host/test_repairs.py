@@ -185,6 +185,9 @@ def test_accuracy_is_torchmetrics(host):
         assert ours.compute() == theirs.compute()
     with pytest.raises(ValueError, match="Accuracy: a label is -1: labels are from 0"):
         ours.update(torch.randn(2, 3), torch.tensor([0, -1]))
+    for wrong in (torch.zeros(8, 1, dtype=torch.int64), torch.zeros(8)):
+        with pytest.raises(ValueError, match="target"):
+            ours.update(torch.randn(8, 3), wrong)
     pixels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
     ours, theirs = Accuracy(), Accuracy.__mro__[1]()
     ours.update(*pixels), theirs.update(*pixels)

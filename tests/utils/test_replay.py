@@ -48,7 +48,12 @@ def test_a_function_gives_what_it_gave_and_is_recorded_anew_for_other_shapes_and
     assert device.recordings == 2
     factor = 3
     assert torch.equal(double([x, y], factor)[0].cpu(), torch.full((5,), 25.0))
-    assert copy.deepcopy(double).recording is None
+    assert torch.equal(double([x[:2], y[:2]], factor)[0].cpu(), torch.full((2,), 25.0))  # a smaller last batch
+    for _ in range(3):
+        double([x, y], factor)
+    assert device.recordings == 3
+    double([x[:2], y[:2]], factor), double([x, y], factor)
+    assert device.recordings == 3
 
 
 def test_batches_are_the_same_and_stay_what_they_were(device):
@@ -63,6 +68,10 @@ def test_batches_are_the_same_and_stay_what_they_were(device):
         torch.testing.assert_close(images.cpu(), expected[0])
         assert torch.equal(labels.cpu(), expected[1])
     assert device.recordings == 1
+    changed = copy.copy(replayed)
+    changed.crop_padding, changed.cutout = 0, 2
+    other = in_memory("fashion_mnist_mini", **{**options, "crop_padding": 0, "cutout": 2})
+    torch.testing.assert_close(changed.__getitems__(every[0])[0].cpu(), other.__getitems__(every[0])[0])
     plain.cutout = replayed.cutout = 4
     torch.testing.assert_close(replayed.__getitems__(every[0])[0].cpu(), plain.__getitems__(every[0])[0])
 
@@ -104,3 +113,26 @@ def test_steps_follow_their_rates_and_what_else_is_set(make, device, host):
     assert device.recordings == 2
     watch.on_training_end(context)
     assert optimisers[0].step == original
+
+
+@pytest.mark.filterwarnings("error")
+def test_schedules_and_hooks_of_pytorch_find_the_step_that_they_look_for(device, host):
+    from sg_resnets.host.gpu import ReplayedStep
+
+    device.gives, calls = False, []
+    weight = nn.Parameter(torch.ones(3, device=device.name))
+    optimiser = torch.optim.SGD([weight], 1.0, momentum=0.9, fused=True)
+    before = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.5)
+    context = SimpleNamespace(optimizer=optimiser, device=device.name)
+    for watch in (ReplayedStep(), ReplayedStep()):  # the first training was broken off
+        watch.on_training_start(context)
+    after = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.5)
+    for step in range(8):
+        if step == 5:
+            optimiser.register_step_post_hook(lambda *_: calls.append(len(calls)))
+        weight.grad = torch.ones_like(weight)
+        optimiser.step()
+        (before if step % 2 else after).step()
+    assert calls == [0, 1, 2] and device.recordings == 1
+    watch.on_training_end(context)
+    assert not hasattr(watch, "replayed") and weight.isfinite().all()

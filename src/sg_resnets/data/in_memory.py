@@ -99,6 +99,10 @@ class InMemoryImages(Dataset):
         self._replayed = Replayed(self._made, self.images.device) if self.images.is_cuda else None
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy, which may be changed, nothing is recorded."""
+        return {**vars(self), "_replayed": None}
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -113,8 +117,9 @@ class InMemoryImages(Dataset):
         plan = torch.stack([index, *self._draws(index)])
         if self._replayed is None:
             return self._made(plan)
-        settings = self.crop_padding, self.horizontal_flip, self.cutout, self.random_erasing, self.images.data_ptr()
-        images, labels = self._replayed([plan], settings)
+        places = [each.data_ptr() for each in (self.images, self.labels, self._scale, self._shift)]
+        settings = self.crop_padding, self.horizontal_flip, self.cutout, self.random_erasing
+        images, labels = self._replayed([plan], (*settings, *places))
         return images.clone(), labels.clone()
 
     def get_dataset_preprocessing_params(self) -> dict:

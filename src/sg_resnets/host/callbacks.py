@@ -3,8 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,19 +82,6 @@ def _peak_memory_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-@contextmanager
-def uncompiled(network: nn.Module) -> Iterator[None]:
-    """While open, the network runs uncompiled: a compiled one calls no hooks that it did not have then."""
-    compiled = {module: module._compiled_call_impl for module in (network, unwrap_model(network))}
-    for module in compiled:
-        module._compiled_call_impl = None
-    try:
-        yield
-    finally:
-        for module, implementation in compiled.items():
-            module._compiled_call_impl = implementation
-
-
 class GradientFlow(Callback):
     """Writes `gradient_flow.csv` and `.png`: the gradient of each block in the first batch of each epoch. In float16 it
     is that of the scaled loss, as SuperGradients unscales it later: blocks then compare within an epoch only."""
@@ -156,7 +142,6 @@ class ActivationStatistics(Callback):
             self.statistics.append((name, torch.stack([y.mean(), y.std(), (y == 0).to(y.dtype).mean()])))
 
         network = unwrap_model(context.net)
-        self.watching.enter_context(uncompiled(context.net))
         self.watching.enter_context(watched(network, named_blocks(network), measure))
 
     def on_train_batch_loss_end(self, context: PhaseContext) -> None:

@@ -68,7 +68,8 @@ class StopWhenNotFinite(Callback):
 
     def on_train_batch_end(self, context: PhaseContext) -> None:
         if context.device != "cpu":
-            self.losses.append(context.loss)
+            is_overwritten = context.training_params.torch_compile_loss  # in the next step, if it is a CUDA graph's
+            self.losses.append(context.loss.clone() if is_overwritten else context.loss)
             if len(self.losses) == STEPS_BETWEEN_LOOKS:
                 self._check(context)
 
@@ -91,6 +92,8 @@ class StopWhenNotFinite(Callback):
 
     def check_weights(self, context: PhaseContext) -> None:
         """Refuse weights of which no checkpoint is to be written; all processes take part."""
+        if self.losses:
+            self._check(context)
         layer = _first_broken_layer(unwrap_model(context.net))
         if get_world_size() > 1:
             layers: list[str] = [""] * get_world_size()
@@ -129,7 +132,7 @@ def _first_broken_layer(network: nn.Module) -> str:
         own = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
         own += [module.running_mean, module.running_var] if isinstance(module, _BatchNorm) else []
         if not all(tensor.isfinite().all() for tensor in own if tensor is not None):
-            return name
+            return name or type(module).__name__
     return ""
 
 

@@ -7,6 +7,7 @@ import math
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
@@ -52,54 +53,68 @@ class ReplayedStep(Callback):
     """On a GPU the steps of Muon, and of SGD where it is fused, are one launch each: a recording, replayed. Their rates
     may change; if anything else does, the step is recorded anew."""
 
-    optimizer: Optimizer
+    optimizer: Optimizer | None = None
 
     def on_training_start(self, context: PhaseContext) -> None:
-        if may_be_recorded(context.optimizer):
-            self.optimizer, self.original = context.optimizer, context.optimizer.step
-            self.replayed = Replayed(self._step, torch.device(context.device))
-            self.optimizer.step = self.step  # type: ignore[method-assign]
+        if not may_be_recorded(context.optimizer):
+            return
+        self.optimizer, self.original = context.optimizer, context.optimizer.step
+        self.original = getattr(self.original, "replaces", self.original)  # of a training that was broken off
+        self.replayed = Replayed(self._step, torch.device(context.device))
+
+        def step(optimizer: Optimizer, closure: Any = None) -> Any:
+            return self.step(closure)
+
+        step.replaces = self.original  # type: ignore[attr-defined]
+        if hasattr(self.original, "_wrapped_by_lr_sched"):  # PyTorch's schedules look for it
+            step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+        self.optimizer.step = MethodType(step, self.optimizer)  # type: ignore[method-assign]
 
     def on_training_end(self, context: PhaseContext) -> None:
-        if hasattr(self, "optimizer"):
+        if self.optimizer is not None:
             self.optimizer.step = self.original  # type: ignore[method-assign]
+            del self.optimizer, self.replayed, self.weights
 
     def step(self, closure: Any = None) -> Any:
         """Stand for the optimiser's."""
-        groups = self.optimizer.param_groups
-        self.weights = [weight for group in groups for weight in group["params"] if weight.grad is not None]
-        if closure is not None or not self.weights:
+        optimizer = self.optimizer
+        assert optimizer is not None
+        self.weights = [
+            weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
+        ]
+        hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+        is_scaled = getattr(optimizer, "found_inf", None) is not None  # by a GradScaler, with new tensors in each step
+        if closure is not None or hooks or is_scaled or not self.weights:
             return self.original(closure)
+        groups = optimizer.param_groups
         rest = [{key: value for key, value in group.items() if key not in ("params", "lr")} for group in groups]
-        places = [weight.data_ptr() for weight in self.weights]
+        states = [value for weight in self.weights for value in optimizer.state[weight].values()]
+        places = [each.data_ptr() for each in (*self.weights, *states) if isinstance(each, Tensor)]
         rates = torch.tensor([group["lr"] for group in groups])
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        return self.replayed([*gradients, rates], (id(self.optimizer.state), places, rest))
+        return self.replayed([*gradients, rates], (places, rest))
 
     def _step(self, *inputs: Tensor) -> None:
         *given, rates = inputs
-        before = [weight.grad for weight in self.weights], [group["lr"] for group in self.optimizer.param_groups]
+        groups = self.optimizer.param_groups if self.optimizer is not None else []
+        before = [weight.grad for weight in self.weights], [group["lr"] for group in groups]
         try:
-            self._set(given, rates.unbind())
+            self._set(given, groups, rates.unbind())
             self.original()
         finally:
-            self._set(*before)
+            self._set(before[0], groups, before[1])
 
-    def _set(self, gradients: Sequence[Tensor | None], rates: Sequence[Any]) -> None:
+    def _set(self, gradients: Sequence[Tensor | None], groups: Sequence[Any], rates: Sequence[Any]) -> None:
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+        for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
 
 
 def may_be_recorded(optimizer: Optimizer) -> bool:
-    """Whether a step reads nothing back from the GPU: SGD that is not fused reads its rate, and all but Muon whether
-    float16's gradients were finite."""
-    if PRECISION.dtype is torch.float16:
-        return False
-    return type(optimizer) is Muon or (
-        type(optimizer) is SGD and all(group["fused"] for group in optimizer.param_groups)
-    )
+    """Whether a step reads nothing back from the GPU: SGD that is not fused reads its rate."""
+    is_fused = all(group.get("fused") for group in optimizer.param_groups)
+    return type(optimizer) is Muon or (type(optimizer) is SGD and is_fused)
 
 
 def with_compiled_network(training_params: dict[str, Any], network: nn.Module, steps: int) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def train_checked(
     if OmegaConf.is_config(training_params):
         training_params = OmegaConf.to_container(training_params, resolve=True)
     training_params = with_fused_optimizer(dict(training_params or {}))
-    steps = training_params.get("max_epochs", 0) * len(train_loader) if train_loader is not None else 0
-    training_params = with_compiled_network(training_params, model, steps)
+    batches = training_params.get("max_train_batches") or (len(train_loader) if train_loader is not None else 0)
+    training_params = with_compiled_network(training_params, model, training_params.get("max_epochs", 0) * batches)
     if training_params.get("ema") and train_loader is not None:
         warn_of_slow_average(training_params, len(train_loader))
     callbacks = list(training_params.get("phase_callbacks") or [])

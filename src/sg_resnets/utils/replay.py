@@ -23,37 +23,31 @@ def record(work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
 class Replayed:
     """A function of tensors that launches the same work whenever their shapes, and `settings`, are the same.
 
-    A recording reads its inputs from tensors of its own, which each call fills. What the function keeps or changes
-    beside its inputs must stay where it is in memory. `settings` are all else that decides what it does. A copy of
-    this object records anew.
+    A recording reads its inputs from tensors of its own, which each call fills. `settings` are all else that decides
+    what the function does, among it where in memory the tensors lie that it reads or changes beside its inputs.
     """
 
     def __init__(self, function: Callable[..., Any], device: torch.device) -> None:
         self.function, self.device = function, device
-        self.settings: Any = None
+        self.recorded: Any = None  # the settings of the recording
+        self.asked: Any = None  # those of the last calls that were not replays, and how many they were
         self.calls = 0
-        self.recording: tuple[list[Tensor], Callable[[], None], Any] | None = None
-
-    def __reduce__(self) -> Any:
-        return Replayed, (self.function, self.device)
 
     def __call__(self, inputs: Sequence[Tensor], settings: Any = None) -> Any:
         """Return what the function returns; of a replay, tensors that the next one overwrites."""
-        settings = settings, tuple((tensor.shape, tensor.dtype) for tensor in inputs)
-        if settings != self.settings:
-            self.settings, self.calls, self.recording = settings, 0, None
-        self.calls += 1
-        if self.recording is None and self.calls > WARM_UP:
-            own = [tensor.to(self.device, copy=True) for tensor in inputs]
-            self.recording = own, *record(lambda: self.function(*own))
-        if self.recording is None:
-            return self.function(*(tensor.to(self.device, non_blocking=True) for tensor in inputs))
-        kept, replay, made = self.recording
+        settings = settings, [(tensor.shape, tensor.dtype) for tensor in inputs]
+        if self.recorded != settings:
+            self.asked, self.calls = settings, self.calls + 1 if self.asked == settings else 1
+            if self.calls <= WARM_UP:
+                return self.function(*(tensor.to(self.device, non_blocking=True) for tensor in inputs))
+            self.own = [tensor.to(self.device, copy=True) for tensor in inputs]
+            self.replay, self.made = record(lambda: self.function(*self.own))
+            self.recorded = settings
         here = [tensor.device.type == self.device.type for tensor in inputs]
         if any(here):
-            torch._foreach_copy_(list(compress(kept, here)), list(compress(inputs, here)))
-        for mine, tensor, is_here in zip(kept, inputs, here, strict=True):
+            torch._foreach_copy_(list(compress(self.own, here)), list(compress(inputs, here)))
+        for own, tensor, is_here in zip(self.own, inputs, here, strict=True):
             if not is_here:
-                mine.copy_(tensor, non_blocking=True)
-        replay()
-        return made
+                own.copy_(tensor, non_blocking=True)
+        self.replay()
+        return self.made

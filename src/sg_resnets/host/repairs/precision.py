@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -87,11 +88,22 @@ def compile_in_place(original: Callable[[Trainer], None], self: Trainer) -> None
 
 
 def falling_back(network: nn.Module, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a compiled forward for training; a validation is not worth a compilation of its own. Where the compiler
-    fails, it says so and leaves the network uncompiled."""
+    """Return a compiled forward that leaves the network uncompiled where it must or need not be compiled.
+
+    Uncompiled are calls with hooks that came later, which the compiled network would not call; a validation, not worth
+    a compilation of its own; and all, with a warning, where the compiler fails.
+    """
+    modules = tuple(network.modules())
+
+    def hooks() -> int:
+        every = ((m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks) for m in modules)
+        return sum(map(len, chain.from_iterable(every)))
+
+    compiled_with = hooks()
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not network.training:
+        learns = network.training and torch.is_grad_enabled()
+        if not learns or hooks() != compiled_with:
             return network._call_impl(*args, **kwargs)
         from torch._dynamo.exc import TorchDynamoException
 

@@ -9,6 +9,7 @@ from super_gradients.common.registry.registry import METRICS
 from super_gradients.training.metrics import classification_metrics, metric_utils
 from super_gradients.training.metrics.metric_utils import get_metrics_dict
 from super_gradients.training.sg_trainer import sg_trainer
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import distributed_training_utils, sg_trainer_utils
 from super_gradients.training.utils.utils import AverageMeter
 from torch import Tensor
@@ -31,6 +32,11 @@ class ProgressBar(tqdm):
         self._figures = {**(ordered_dict or {}), **figures}
         if not self.disable and time.monotonic() >= self._next:
             self._show()
+
+    def __exit__(self, kind: type | None, *error: Any) -> None:
+        if kind is not None:
+            self._figures = None  # what is on the GPU may not be fetched any more
+        super().__exit__(kind, *error)
 
     def close(self) -> None:
         if not self.disable and self._figures:
@@ -57,8 +63,12 @@ class ReservedMemory:
 def describe(
     original: Callable[..., dict[str, Any]], results: Any, metrics: Any, losses: Any, **others: Any
 ) -> dict[str, Any]:
-    """Name the figures of a step, which alone gives `gpu_mem`, where they are; those of an epoch as numbers."""
+    """Name the figures of a step, which alone gives `gpu_mem`, where they are; those of an epoch as numbers, when its
+    labels have been looked at."""
     if "gpu_mem" not in others:
+        for metric in (metrics or {}).values():
+            if isinstance(metric, Accuracy):
+                metric.check_labels()
         return original(results, metrics, losses, **others)
     return {**others, **get_metrics_dict(results, metrics, losses)}
 
@@ -71,7 +81,17 @@ def note_numbers(original: Callable[..., Any], monitored_values_dict: Any, new_v
 def average_there(meter: AverageMeter) -> Any:
     """Return the averages of several losses as tensors, where they are."""
     total = meter._sum
-    return tuple((total / meter._count).unbind()) if isinstance(total, Tensor) and total.dim() else _AVERAGE.fget(meter)
+    if total is None or not total.dim() or total.requires_grad:
+        return _AVERAGE.fget(meter)
+    return tuple((total / meter._count).unbind())
+
+
+def give_numbers(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """Return an epoch's losses as SuperGradients does, as numbers."""
+    results = original(self, *args, **kwargs)
+    count = len(self.loss_logging_items_names)
+    losses = (each.cpu().numpy()[()] if isinstance(each, Tensor) else each for each in results[:count])
+    return *losses, *results[count:]
 
 
 class Accuracy(classification_metrics.Accuracy):
@@ -79,31 +99,32 @@ class Accuracy(classification_metrics.Accuracy):
     whether labels are what they should be.
 
     Raises:
-        ValueError: a label is below 0; on a GPU up to 256 steps later, or when the epoch has ended.
+        ValueError: a label is below 0; on a GPU up to 256 steps later, at the latest when the epoch has ended.
     """
 
     unchecked: tuple[Tensor, ...] = ()  # labels
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        if preds.ndim != 2:
+        labels = target.argmax(1) if target.shape == preds.shape else target
+        if preds.ndim != 2 or labels.shape != preds.shape[:1] or labels.is_floating_point():
             return super().update(preds, target)
-        target = target.argmax(1) if target.shape == preds.shape else target
-        correct = (preds.argmax(1) == target).sum()
+        correct = (preds.argmax(1) == labels).sum()
         self.mode = DataType.MULTICLASS
         self.tp += correct
-        self.fn += target.numel() - correct
-        self.unchecked = (*self.unchecked, target)
-        if target.device.type == "cpu" or len(self.unchecked) == STEPS_BETWEEN_CHECKS:
-            self._check_labels()
+        self.fn += labels.numel() - correct
+        self.unchecked = (*self.unchecked, labels)
+        if labels.device.type == "cpu" or len(self.unchecked) == STEPS_BETWEEN_CHECKS:
+            self.check_labels()
 
     def compute(self) -> Tensor:
         return self.tp / (self.tp + self.fn) if self.mode == DataType.MULTICLASS else super().compute()
 
     def reset(self) -> None:
         super().reset()
-        self._check_labels()
+        self.check_labels()
 
-    def _check_labels(self) -> None:
+    def check_labels(self) -> None:
+        """Look at those that were not looked at yet."""
         labels, self.unchecked = self.unchecked, ()
         lowest = int(torch.cat(labels).min()) if labels else 0
         if lowest < 0:
@@ -122,6 +143,7 @@ REPAIRS = (
         [
             Put(sg_trainer, "tqdm", ProgressBar),
             Put(AverageMeter, "average", property(average_there)),
+            Patch(Trainer, "_train_epoch", give_numbers),
             Patch(metric_utils, "get_train_loop_description_dict", describe),
             Patch(sg_trainer_utils, "update_monitored_values_dict", note_numbers),
             Patch(distributed_training_utils, "get_gpu_mem_utilization", ReservedMemory()),
