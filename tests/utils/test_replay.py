@@ -136,3 +136,4 @@ def test_schedules_and_hooks_of_pytorch_find_the_step_that_they_look_for(device,
     assert calls == [0, 1, 2] and device.recordings == 1
     watch.on_training_end(context)
     assert not hasattr(watch, "replayed") and weight.isfinite().all()
+    watch.on_training_start(context), watch.on_training_end(context)  # a run that is resumed at its end has no step

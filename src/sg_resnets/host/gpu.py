@@ -73,7 +73,8 @@ class ReplayedStep(Callback):
     def on_training_end(self, context: PhaseContext) -> None:
         if self.optimizer is not None:
             self.optimizer.step = self.original  # type: ignore[method-assign]
-            del self.optimizer, self.replayed, self.weights
+            for name in ("optimizer", "replayed", "weights"):  # which hold memory
+                self.__dict__.pop(name, None)
 
     def step(self, closure: Any = None) -> Any:
         """Stand for the optimiser's."""
