@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from sg_resnets.host.repairs.precision import PRECISION
 from sg_resnets.models import ResNet
-from sg_resnets.training.muon import Muon
+from sg_resnets.training.muon import Muon, gradients_of
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.hardware import why_gpu_is_idle
 from sg_resnets.utils.replay import Replayed
@@ -92,8 +92,7 @@ class ReplayedStep(Callback):
         states = [value for weight in self.weights for value in optimizer.state[weight].values()]
         places = [each.data_ptr() for each in (*self.weights, *states) if isinstance(each, Tensor)]
         rates = torch.tensor([group["lr"] for group in groups])
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        return self.replayed([*gradients, rates], (places, rest))
+        return self.replayed([*gradients_of(self.weights), rates], (places, rest))
 
     def _step(self, *inputs: Tensor) -> None:
         *given, rates = inputs

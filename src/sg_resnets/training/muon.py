@@ -86,7 +86,7 @@ class Muon(Optimizer):
             if not state:
                 state.update(step=0, exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight))
             state["step"] = _one_more(state["step"], weight.device)
-        states, gradients = [self.state[weight] for weight in weights], _gradients(weights)
+        states, gradients = [self.state[weight] for weight in weights], gradients_of(weights)
         averages, squares = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq"))
         torch._foreach_lerp_(averages, gradients, 1 - betas[0])
         torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - betas[1])
@@ -103,7 +103,7 @@ class Muon(Optimizer):
         for weight in same:
             if not self.state[weight]:
                 self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-        gradients, averages = _gradients(same), [self.state[each]["momentum_buffer"] for each in same]
+        gradients, averages = gradients_of(same), [self.state[each]["momentum_buffer"] for each in same]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         directions = torch._foreach_lerp(gradients, averages, momentum) if nesterov else averages
         many = torch.stack([channels_last(direction) for direction in directions])
@@ -119,7 +119,8 @@ def _one_more(steps: int | Tensor, device: torch.device) -> int | Tensor:
     return torch.as_tensor(steps, dtype=torch.float32, device=device).add_(1)
 
 
-def _gradients(weights: list[Tensor]) -> list[Tensor]:
+def gradients_of(weights: list[Tensor]) -> list[Tensor]:
+    """Those of the weights that have one."""
     return [gradient for weight in weights if (gradient := weight.grad) is not None]
 
 
