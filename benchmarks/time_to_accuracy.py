@@ -27,7 +27,7 @@ from sg_resnets.training.memory import keep_freed_memory
 from sg_resnets.training.muon import Muon
 from sg_resnets.training.precision import mixed_dtype
 
-EPOCHS, WARM_UP, RATE, DECAY, BATCH = 8, 1, 0.01, 0.2, 256
+EPOCHS, WARM_UP, RATE, DECAY, BATCH = 6, 1, 0.02, 0.2, 256
 WIDTHS = 64, 128, 128
 
 

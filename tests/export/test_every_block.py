@@ -34,6 +34,7 @@ KINDS = {
     "deep": {"stem": "deep", "depth": None, "depths": [1, 1, 1]},
     "imagenet": {"stem": "imagenet", "depth": None, "depths": [1, 1, 1]},
     "rs": {"stem": "rs", "depth": None, "depths": [1, 1, 1]},
+    "pooled": {"block": "pooled", "stem": "pooled", "depth": None, "depths": [1, 2, 1]},
     "groups": {"block": "bottleneck", "depth": 11, "groups": 2},
     "sk_basic": {"block": "sk_basic"},
     "sk_bottleneck": {"block": "sk_bottleneck", "depth": 11},

@@ -215,3 +215,23 @@ def test_a_user_adds_a_shortcut_an_attention_and_a_stem_and_redefines_them_in_a_
     expected = torch.relu(2 * block.residual(x) + nn.functional.avg_pool2d(x, 2))
     torch.testing.assert_close(block(x), expected)
     assert network(torch.randn(2, 3, 16, 16)).shape == (2, 10) and network.conv1.kernel_size == (9, 9)
+
+
+def test_a_pooled_block_halves_before_branch_and_shortcut_part():
+    network = randomised(ResNet(replace(SMALL, stem="pooled", block="pooled", depths=(1, 1), widths=(16, 24)))).eval()
+    block, x = network.layer2[0], torch.randn(2, 16, 7, 6)
+    halved = torch.relu(block.bn1(nn.functional.max_pool2d(block.conv1(x), 2)))
+    assert halved.shape == (2, 24, 3, 3)
+    torch.testing.assert_close(block(x), torch.relu(block.bn2(block.conv2(halved)) + halved))
+    first, x = network.layer1[0], torch.randn(2, 16, 5, 5)
+    torch.testing.assert_close(first(x), torch.relu(first.bn2(first.conv2(x)) + x))  # nothing changes the shape
+
+
+def test_the_pooled_stem_sees_2x2_patches_first():
+    network = randomised(ResNet(replace(SMALL, stem="pooled", block="pooled", depths=(1, 1), widths=(16, 24)))).eval()
+    patches, _, wide = network.conv1
+    x = torch.randn(2, 3, 28, 28)
+    assert patches(x).shape == (2, 2, 27, 27) and wide(patches(x)).shape == (2, 16, 27, 27)
+    expected = torch.relu(network.bn1(nn.functional.max_pool2d(wide(torch.relu(patches(x))), 2)))
+    torch.testing.assert_close(network.relu(network.bn1(network.maxpool(network.conv1(x)))), expected)
+    assert network(x).shape == (2, SMALL.num_classes)

@@ -51,6 +51,8 @@ from support import SMALL
         ({"block": "sk_basic", "stem_width": 15}, "stem_width=15 must be even"),
         ({"zero_init_residual": "false"}, "zero_init_residual='false': must be True or False"),
         ({"stem": "mine", "depth": 20}, "depth=20: for stem 'mine' give depths"),
+        ({"block": "pooled", "depth": 20}, "depth=20: for block 'pooled' give depths"),
+        ({"block": "pooled", "order": "full_preact"}, "block 'pooled' has no order=full_preact"),
     ],
 )
 def test_a_wrong_configuration_is_one_line_that_names_the_choices(wrong, words):

@@ -6,6 +6,7 @@ from PIL import Image
 
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils.errors import SgResnetsError
+from support import SMALL
 
 
 def test_summary_prints_shapes_figures_and_receptive_fields(command):
@@ -44,6 +45,27 @@ def test_the_receptive_field_is_what_a_pixel_of_the_last_map_really_sees(block, 
         assert seen == stated
 
 
+def test_the_receptive_field_grows_by_pooling_and_by_the_convolutions_before_the_split():
+    from sg_resnets.models import ResNet
+    from sg_resnets.models.summary import summarise
+
+    config = SMALL.override(stem="pooled", block="pooled", depths=[1, 1], widths=[8, 8])
+    network = ResNet(config).eval()
+    for parameter in network.parameters():
+        parameter.data.abs_()
+    images = torch.rand(1, 3, 60, 60, requires_grad=True)
+    body = network.layer2(network.layer1(network.relu(network.bn1(network.maxpool(network.conv1(images))))))
+    seen = 0
+    for row in (6, 7, 8):  # max-pooling hands on one pixel in four: which one, differs
+        images.grad = None
+        body[0, :, row, 7].sum().backward(retain_graph=True)
+        rows = images.grad[0].abs().sum((0, 2)).nonzero().flatten()
+        seen = max(seen, (rows.max() - rows.min() + 1).item())
+    stated = summarise(config, 60)[-3].receptive_field
+    # 2x2, 3x3 and pooling; 3x3 of stride 2; 3x3 and pooling; 3x3 of stride 4
+    assert stated == 2 + 2 + 1 + 4 + 4 + 2 + 8 and seen <= stated
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -52,9 +74,10 @@ def test_the_receptive_field_is_what_a_pixel_of_the_last_map_really_sees(block, 
         ["preact_resnet20_cifar"],
         ["res2net50_26w_4s"],
         ["skresnet18"],
+        ["custom_resnet", "stem=pooled", "block=pooled", "depths=[1,1,1]"],
         ["custom_resnet", "addition=exclusive_gate", "depth=8", "scaling=layerscale", "order=bn_after_addition"],
     ],
-    ids=lambda args: args[0],
+    ids=lambda args: "-".join(args[:2]),
 )
 def test_draw_makes_a_picture_of_the_network_and_its_blocks(command, tmp_path, args):
     for suffix in (".png", ".svg"):
@@ -63,7 +86,7 @@ def test_draw_makes_a_picture_of_the_network_and_its_blocks(command, tmp_path, a
     words = path.read_text()
     assert all(f"<!-- {word} -->" in words for word in ("image", "stem", "avgpool, fc", "x", "y")), words[:500]
     assert ("<!-- identity -->" in words) is ("plain" not in args[0])
-    assert ("<!-- + -->" in words) is (args[0] not in ("plain20_cifar", "custom_resnet"))
+    assert ("<!-- + -->" in words) is (args[0] != "plain20_cifar" and "addition=exclusive_gate" not in args)
     with Image.open(tmp_path / "net.png") as picture:
         assert min(picture.size) > 500
 

@@ -82,10 +82,10 @@ class ResNetConfig:
         widths: channels in each stage, before the block's expansion.
         stem: a name of `STEMS`: "cifar" (one 3x3 convolution), "strided" (the same, of stride 2), "imagenet" (7x7 of
             stride 2, then max-pooling), "deep" and "tiered" (three 3x3), "rs" (deep, a strided convolution in the
-            place of the pooling).
+            place of the pooling), "pooled" (2x2, 3x3, then max-pooling).
         stem_width: channels out of the stem; None is `widths[0]`.
-        block: a name of `BLOCKS`: "basic", "bottleneck", "sk_basic", "sk_bottleneck", "res2net", "resnest", or one
-            added with `@register_block`.
+        block: a name of `BLOCKS`: "basic", "bottleneck", "sk_basic", "sk_bottleneck", "res2net", "resnest",
+            "pooled" (one convolution beside the shortcut), or one added with `@register_block`.
         order: where batch-norm and activation stand: a name of `ORDERS` (He et al. 2016, figure 4).
         shortcut: a name of `SHORTCUTS`: "A" (identity, zero-padded where the shape changes), "B" (projection where
             the shape changes), "C" (projection everywhere), "D" (B, average-pooled before), "none" (a plain net).
@@ -286,6 +286,8 @@ def blocks_for_depth(depth: int, stem: str, block: str) -> tuple[int, ...]:
         SgResnetsError: no net of this kind has this depth, and the message names the nearest ones; or no such block.
     """
     table = IMAGENET_DEPTHS.get(block, {})
+    if block == "pooled":
+        raise SgResnetsError(f"depth={depth}: for block 'pooled' give depths, the blocks in each stage")
     if stem == "cifar":
         layers = 9 if table is THREE_LAYERS else 6  # three stages of n blocks of three or two layers, and two more
         if not table:

@@ -97,8 +97,8 @@ def _label(module: nn.Module) -> tuple[str, str]:
         return words + (f", /{module.stride[0]}" if module.stride[0] > 1 else ""), "conv"
     if isinstance(module, nn.Sequential):
         return "\n".join(_label(layer)[0] for layer in module if not isinstance(layer, nn.Identity)), "shortcut"
-    if isinstance(module, nn.AvgPool2d):
-        return f"average pool, /{module.stride}", "other"
+    if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
+        return f"{'max' if isinstance(module, nn.MaxPool2d) else 'average'} pool, /{module.stride}", "other"
     if isinstance(module, nn.ReLU | nn.SiLU | nn.GELU):
         return type(module).__name__.lower(), "act"
     if isinstance(module, nn.ModuleList):

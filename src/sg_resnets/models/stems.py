@@ -81,3 +81,14 @@ def rs(config: ResNetConfig) -> Stem:
     half, width = config.stem_channels // 2, config.stem_channels
     pool = nn.Sequential(conv(config, width, width, 3, stride=2), norm(config, width), activation(config))
     return [*_activated(config, _three_convolutions(config, half, half)), ("maxpool", pool)]
+
+
+@register_stem("pooled")
+def pooled(config: ResNetConfig) -> Stem:
+    """A 2x2 convolution to an eighth of the channels, a 3x3 one, then 2x2 max-pooling: Jordan, '94% on CIFAR-10 in
+    3.29 Seconds on a Single GPU' (2024), section 3.1, but that all of it is learned."""
+    first = max(config.stem_channels // 8, 1)
+    patches = nn.Conv2d(config.in_channels, first, 2)
+    convolutions = nn.Sequential(patches, activation(config), conv(config, first, config.stem_channels, 3))
+    convolved, *activated = _activated(config, convolutions)
+    return [convolved, ("maxpool", nn.MaxPool2d(2)), *activated]
