@@ -15,7 +15,8 @@ from sg_resnets.models.zoo import CUSTOM, ZOO, refuse_unknown_model
 from sg_resnets.runs.recipes import describe_result, known_recipes, our_recipes, read_results
 from sg_resnets.utils.checks import integer
 from sg_resnets.utils.dotlist import parse_dotlist
-from sg_resnets.utils.errors import SgResnetsError, choices, shown
+from sg_resnets.utils.errors import SgResnetsError, choices, one_line, shown
+from sg_resnets.utils.files import check_parent, write_rows
 from sg_resnets.utils.foreign_code import refusing
 from sg_resnets.utils.plots import check_picture, save_figure
 from sg_resnets.utils.plugins import import_plugins
@@ -150,12 +151,18 @@ def resume(run: Path, overrides: Overrides = None, allow_code: AllowCode = False
 
 
 @app.command()
-def evaluate(run: Run, plugin: Plugins = None) -> None:
-    """Evaluate a checkpoint (of a run: the best one) on its recipe's test data, and print a table."""
+def evaluate(
+    run: Run,
+    overrides: Overrides = None,
+    split: Annotated[str | None, typer.Option(help="Of a folder of pictures: train, val or test.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Another folder of pictures, of the same classes.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Evaluate a checkpoint (of a run: the best one) on its recipe's test data: print a table, and write a page with
+    what is taken for what and the worst mistakes, a CSV of every picture, and JSON."""
     from sg_resnets.runs.evaluate import evaluate_checkpoint
 
-    for name, value in evaluate_checkpoint(run, plugin or []):
-        print(f"{name:<18} {value}")
+    print("\n".join(evaluate_checkpoint(run, plugin or [], split, root, overrides or []).lines()))
 
 
 @app.command()
@@ -239,17 +246,55 @@ def benchmark(
 @app.command()
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, a run's or experiment's folder, or an ONNX file.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files of any size.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files of any size, folders of them, or patterns.")],
+    top: Annotated[int, typer.Option(min=1, help="So many classes, the likeliest first.")] = 1,
+    table: Annotated[Path | None, typer.Option("--csv", help="Write them into this file.")] = None,
+    tta: Annotated[str | None, typer.Option(help="flip: the mean of an image's and its mirror image's.")] = None,
     runtime: Annotated[
         str | None, typer.Option(help="Of an ONNX file: onnxruntime, openvino, onnxruntime_cuda, tensorrt.")
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Name what is in each image, with its probability."""
-    from sg_resnets.runs.predict import predict_images
+    """Name what is in each image, with its probability. A file that cannot be read is named on stderr, the others are
+    predicted, and the exit code is 1."""
+    if tta not in (None, "flip"):
+        raise SgResnetsError(f"--tta {tta}: {choices(str(tta), ['flip'])}")
+    if table is not None:
+        check_parent(table)
+    from tqdm import tqdm
 
-    for image, label, probability in predict_images(checkpoint, images, plugin or [], runtime):
-        print(f"{image}  {label}  {probability:.1%}")
+    from sg_resnets.runs.predict import image_files, predict_images
+
+    files = image_files(images)
+    found = predict_images(checkpoint, files, plugin or [], runtime, top, tta == "flip")
+    bar = tqdm(found, total=len(files), delay=2, leave=False, disable=not (table and sys.stderr.isatty()))
+    rows, failed = [], False
+    for each in bar:
+        if each.error:
+            failed = True
+            print(f"sg-resnets: {one_line(each.error)}", file=sys.stderr)
+        elif table is None:
+            print(f"{each.path}  " + "  ".join(f"{label}  {probability:.1%}" for label, probability in each.top))
+        else:
+            row = {"file": str(each.path)}
+            for place, (label, probability) in enumerate(each.top, 1):
+                ending = f"_{place}" if place > 1 else ""
+                row |= {f"prediction{ending}": label, f"probability{ending}": f"{probability:.4f}"}
+            rows.append(row)
+    if table is not None:
+        write_rows(rows, table)
+        print(f"{table}: {len(rows):,} images")
+    sys.exit(failed)
+
+
+@app.command()
+def check(folder: Annotated[Path, typer.Argument(help="Of pictures: one that a recipe takes, or any other.")]) -> None:
+    """Say what a folder of pictures holds, and name all damaged pictures; exit code 1 if there are any."""
+    from sg_resnets.runs.check import check_folder
+
+    lines, damaged = check_folder(folder)
+    print("\n".join(lines))
+    sys.exit(damaged)
 
 
 @app.command()

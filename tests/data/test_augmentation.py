@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sg_resnets.data.in_memory import crop_windows, cut_out, erase, erased
+from sg_resnets.data.image_tensors import crop_windows, cut_out, erase, erased
 from support import everything, random_images, raw
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sg_resnets.data.in_memory import whole_batch
+from sg_resnets.data.image_tensors import whole_batch
 from sg_resnets.export import benchmark
 from sg_resnets.utils.errors import SgResnetsError
 from support import random_images, raw

@@ -1,5 +1,6 @@
 """The data sets inside SuperGradients: by name, in its loaders, and in its prediction pipeline."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,9 +74,14 @@ def test_image_folder_errors(by_name, picture_folder):
     (picture_folder / "val" / "cow").mkdir()
     with pytest.raises(SgResnetsError, match=r"cow.*empty class folder"):
         folder_loader(by_name, picture_folder)
+    for split in ("train", "val"):
+        (picture_folder / split / "cow").rmdir()
     (picture_folder / "val").rename(picture_folder / "test")
-    with pytest.raises(SgResnetsError, match=r"val is missing; expected .*/train/<class>"):
-        folder_loader(by_name, picture_folder)
+    for split, where in (("train", "train"), ("val", "train"), ("test", "test")):  # val is taken from train
+        (picture_folder / "test" / "dog" / "0.png").unlink(missing_ok=True)
+        dataset = folder_loader(by_name, picture_folder, split=split).dataset
+        assert {Path(path).parts[-3] for path, _ in dataset.samples} == {where}
+        assert dataset.targets == ([0, 0, 1] if split == "test" else [0, 1])
 
 
 def test_an_image_folder_is_augmented_as_asked_in_training_alone(by_name):
@@ -84,14 +90,16 @@ def test_an_image_folder_is_augmented_as_asked_in_training_alone(by_name):
 
     root = noise_folder(2)
     plain = ImageFolderImages(root, size=32, horizontal_flip=False)
-    kinds = {type(step).__name__ for step in plain.transform.transforms}
+    assert plain.augmentation is None and not (plain[0][0] == 0).any()
     for augment, step in (("trivial", "TrivialAugmentWide"), ("rand-m7-mstd0.5-inc1", "RandAugment")):
         train = ImageFolderImages(root, size=32, augment=augment, random_erasing=1.0)
-        steps = {type(step).__name__ for step in train.transform.transforms}
-        assert steps - kinds == {step, "RandomErasing"}
-        assert train[0][0].shape == (3, 32, 32)
+        steps = getattr(train.augmentation, "transforms", [train.augmentation])
+        assert step in {type(step).__name__ for step in steps}
+        torch.manual_seed(0)
+        image = train[0][0]
+        assert image.shape == (3, 32, 32) and 20 < (image == 0).all(0).sum() < 400  # 0.02 to 0.33 of it erased
     val = ImageFolderImages(root, train=False, size=32, augment="trivial", random_erasing=1.0, crop_ratio=0.8)
-    assert val.resize == 40 and torch.equal(val[0][0], val[0][0])
+    assert val.fitting.resize == (40, 40) and val.augmentation is None and torch.equal(val[0][0], val[0][0])
     for wrong, words in (({"augment": "autoo"}, "valid: trivial"), ({"augment": "rand-x9"}, "valid: trivial"),
                          ({"crop_ratio": 0}, "crop_ratio=0")):  # fmt: skip
         with pytest.raises(SgResnetsError, match=words):

@@ -43,7 +43,7 @@ WHAT_SEES = {
     "mixed_precision": "integration/test_optimisation.py::test_mixed_precision",
     "torch_compile": "integration/test_optimisation.py::test_compile_in_place",
     "seed_of_epochs": "integration/test_checkpoint_runs.py::test_seed_each_epoch",
-    "repeated_augmentation": "integration/test_optimisation.py::test_repeated_augmentation",
+    "samplers": "integration/test_optimisation.py::test_repeated_augmentation",
     "interrupt": "integration/test_interrupts.py::test_interrupt_in_the_first_validation_loses_no_epoch",
     "pretrained_weights": "models/test_pretrained.py"
     "::test_shipped_checkpoints_are_small_and_fit_other_classes_and_channels",

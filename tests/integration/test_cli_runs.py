@@ -1,6 +1,7 @@
 """The `sg-resnets` command on runs: evaluate, predict, resume, compare, export."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,9 +25,16 @@ def test_evaluate_prints_a_table_for_a_run_an_experiment_and_a_checkpoint_that_l
     shutil.copy(run / "ckpt_best.pth", moved)
     for path in (run, run.parent, run / "ckpt_best.pth", moved):
         code, out, _ = command("evaluate", path)
-        table = dict(line.split(maxsplit=1) for line in out.replace("test Accuracy", "test_accuracy").splitlines())
+        figures, by_class, page = out.replace("test Accuracy", "test_accuracy").split("\n\n")
+        table = dict(line.split(maxsplit=1) for line in figures.splitlines())
         assert code == 0 and float(table["test_accuracy"]) == pytest.approx(best["acc"], abs=1e-4)
         assert table["model"] == "resnet20_cifar" and table["parameters"] == f"{parameters:,}"
+        rows = {line.rsplit(maxsplit=4)[0]: line.rsplit(maxsplit=4)[1:] for line in by_class.splitlines()}
+        assert float(rows["mean"][1]) == float(table["test_accuracy"])  # the classes are of one size
+        assert len(rows) == 12 and rows["Ankle boot"][3] == "10"
+        written = Path(page.split()[1])
+        assert written.parent == Path(path if path.is_file() else run / "x").parent and "<svg" in written.read_text()
+        assert len(written.with_suffix(".csv").read_text().splitlines()) == 101
     assert "curves" in command("evaluate", run)[1] and "curves" not in command("evaluate", moved)[1]
 
 

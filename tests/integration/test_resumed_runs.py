@@ -131,7 +131,7 @@ def test_evaluate_takes_a_run_that_was_fine_tuned_from_other_classes(train, eval
         f"checkpoint_params.checkpoint_path={three}",
         "checkpoint_params.checkpoint_num_classes=3",
     )
-    assert evaluate(tuned)["data"] == "image_folder, val split"
+    assert evaluate(tuned)["data"] == f"{noise_folder(2)}, val"
     host.Trainer.evaluate_checkpoint("tuned", "ckpt_best.pth", str(tmp_path))
 
 
@@ -170,7 +170,8 @@ def test_predict_takes_a_run_that_was_stopped_in_its_first_epoch(train, ctrl_c, 
         train(ctrl_c, "experiment_name=stopped")
     (latest,) = (tmp_path / "stopped").glob("RUN_*/ckpt_latest.pth")
     Image.new("L", (40, 30), 128).save(tmp_path / "grey.png")
-    ((_, label, probability),) = predict_images(latest, [tmp_path / "grey.png"], [])
+    (prediction,) = predict_images(latest, [tmp_path / "grey.png"], [])
+    ((label, probability),) = prediction.top
     assert label in torch.load(latest, weights_only=True)["processing_params"]["class_names"] and 0 < probability <= 1
     export_checkpoint(latest, tmp_path / "net.onnx", "onnx")
     import onnx

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sg_resnets.data import fashion_mnist
-from sg_resnets.data.in_memory import InMemoryImages
+from sg_resnets.data.image_tensors import InMemoryImages
 from sg_resnets.utils.errors import SgResnetsError, choices
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sg_resnets.data.in_memory import balanced_first
+from sg_resnets.data.image_tensors import balanced_first
 from sg_resnets.utils.errors import SgResnetsError
 
 MINI_FILE = Path(__file__).with_name("fashion_mnist_mini.npz")

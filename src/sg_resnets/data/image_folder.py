@@ -1,7 +1,7 @@
-"""ImageNet, or any folder of images: root/train/<class>/*.jpg and root/val/<class>/*.jpg.
+"""ImageNet, or any folder of pictures (`data/folder.py` says how it may lie), as batches.
 
-The transforms are those that the ResNet weights of torchvision were first trained and tested with: a random resized
-crop and a flip for training; for validation the shorter side to size / 0.875 (224: 256) and the centre of it.
+Training sees what the ResNet weights of torchvision were first trained with, a random resized crop and a flip;
+validation the shorter side brought to size / 0.875 (224: 256) and the centre of it.
 """
 
 import atexit
@@ -15,105 +15,167 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from torchvision.transforms import RandomResizedCrop, v2
 
-from sg_resnets.data.in_memory import balanced_first
+from sg_resnets.data.fitting import Fitting, luma
+from sg_resnets.data.folder import PARTS, Contents, contents
+from sg_resnets.data.image_tensors import Samples, balanced_first
+from sg_resnets.data.pictures import read_rgb
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
-from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer, number
-from sg_resnets.utils.errors import MissingFileError, SgResnetsError
+from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer, one_of
+from sg_resnets.utils.errors import SgResnetsError
 
 # Over the ImageNet training images; the values used by torchvision and timm.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CROP_RATIO = number("a number > 0 and <= 1", lambda value: 0 < value <= 1)
+AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random crop: Szegedy et al. 2014, section 6
 
 
-class ImageFolderImages(ImageFolder):
-    """Images float32 (3, size, size) with labels, read from disk one by one.
+class ImageFolderImages(Dataset):
+    """Images float32 (C, *size) with labels, read from disk, C = len(mean); the augmentation is drawn from PyTorch's
+    global generator.
 
     Args:
-        root: the folder that holds train/ and val/, with the same class folders in each.
-        train: read train/, or val/.
-        augmented: whether images are cropped, mirrored and so on at random; None: where `train` is True.
-        size: height and width in pixels.
+        root: the folder, or a CSV file that lists pictures: see `data.folder.contents`.
+        train: whether this is the training part, "train", or "val".
+        split: "train", "val" or "test" in its place.
+        augmented: whether images are cropped, mirrored and so on at random; None: where it is the training part.
+        size: height and width in pixels: a number, or [height, width].
+        fit: "crop": a random part in training, and the centre otherwise; "squash" and "pad": the whole picture.
         crop_ratio: for validation the shorter side becomes size / crop_ratio, and the centre is cut out.
+        interpolation: "bilinear" or "bicubic", with antialiasing.
         augment: in training; "trivial" (Müller & Hutter 2021), or RandAugment in timm's notation, such as
             "rand-m7-mstd0.5-inc1": magnitude 7, its deviation 0.5, operations that grow with the magnitude.
         random_erasing: in training, the probability that a rectangle is erased.
         horizontal_flip: in training, mirror half of the images, chosen at random.
-        mean, std: one number per channel, of pixels scaled to [0, 1].
+        mean, std: one number per channel, of pixels scaled to [0, 1]; of one channel the images are grey.
+        labels: a CSV file with the columns file, class and, if it likes, part.
+        val_fraction: of each class so much is put aside where there is no validation part.
+        split_seed: decides which.
+        left_out: files that are not used.
         max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
+        skip_samples: leave out so many before that.
 
     Raises:
-        SgResnetsError: where the folders are not as above, or an image cannot be read.
+        SgResnetsError: where the folder is none of these, an argument is out of its range, or an image cannot be read.
     """
-
-    samples: list[tuple[str, int]]
-    imgs: list[tuple[str, int]]
-    targets: list[int]
 
     def __init__(
         self,
         root: str,
         train: bool = True,
-        size: int = 224,
+        size: int | Sequence[int] = 224,
         horizontal_flip: bool = True,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         max_samples: int | None = None,
-        crop_ratio: float = 0.875,
+        crop_ratio: float | None = None,
         augment: str | None = None,
         random_erasing: float = 0.0,
         augmented: bool | None = None,
+        split: str | None = None,
+        fit: str = "crop",
+        interpolation: str = "bilinear",
+        labels: str | None = None,
+        val_fraction: float = 0.2,
+        split_seed: int = 0,
+        left_out: Sequence[str] = (),
+        skip_samples: int = 0,
     ):
-        BOOLEAN("train", train)
-        BOOLEAN("horizontal_flip", horizontal_flip)
-        PROBABILITY("random_erasing", random_erasing)
-        self.size = integer(1)("size", size)
-        self.resize = int(size / CROP_RATIO("crop_ratio", crop_ratio))
-        self.mean, self.std = per_channel("mean", mean, 3), per_channel("std", std, 3)
-        augmented = train if augmented is None else augmented
-        geometry = (
-            [
-                v2.RandomResizedCrop(size),
-                v2.RandomHorizontalFlip(0.5 if horizontal_flip else 0.0),
-                *self.augmentation(augment),
-            ]
-            if augmented
-            else [v2.Resize(self.resize), v2.CenterCrop(size)]
-        )
-        to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]
-        if augmented and random_erasing:
-            to_tensor.append(v2.RandomErasing(random_erasing))
-        folder = _checked(Path(root).expanduser()) / ("train" if train else "val")
-        try:
-            super().__init__(str(folder), transform=v2.Compose([*geometry, *to_tensor]), loader=read_rgb)
-        except FileNotFoundError as error:
-            raise SgResnetsError(f"{folder}: {error}; remove the empty class folder or put images into it") from error
-        if max_samples is not None:
-            indices = balanced_first(np.array(self.targets), integer(1)("max_samples", max_samples))
-            self.samples = self.imgs = [self.imgs[i] for i in indices]
-            self.targets = [label for _, label in self.samples]
+        self.part = one_of(*PARTS)("split", split or ("train" if BOOLEAN("train", train) else "val"))
+        self.augmented = (split or train) in (True, "train") if augmented is None else augmented
+        self.horizontal_flip = BOOLEAN("horizontal_flip", horizontal_flip)
+        self.random_erasing = PROBABILITY("random_erasing", random_erasing)
+        channels = len(mean) if isinstance(mean, Sequence) and len(mean) == 1 else 3
+        self.mean, self.std = per_channel("mean", mean, channels), per_channel("std", std, channels)
+        ratio = (0.875 if fit == "crop" else 1.0) if crop_ratio is None else crop_ratio
+        self.fitting = Fitting.of(size, fit, ratio, interpolation, self.mean if channels == 3 else self.mean * 3)
+        self.augmentation = self.augmentation_of(augment) if self.augmented else None
+        found = contents(root, labels, val_fraction, split_seed, self.part)
+        self.contents: Contents = found
+        self.classes = self.class_names = list(found.class_names)
+        skipped = frozenset(left_out)
+        kept = [each for each in found.part(self.part) if each.path not in skipped]
+        self.samples: list[tuple[str, int]] = [(each.path, each.label) for each in kept]
+        self.targets = [label for _, label in self.samples]
+        if max_samples is not None or skip_samples:
+            count = len(self.samples) if max_samples is None else integer(1)("max_samples", max_samples)
+            indices = balanced_first(np.array(self.targets), count, integer(0)("skip_samples", skip_samples))
+            self.samples, self.targets = ([each[i] for i in indices] for each in (self.samples, self.targets))
+        # (x / 255 - mean) / std as one multiplication and one subtraction
+        self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
+        self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
 
-    def augmentation(self, name: str | None) -> list[Any]:
-        """Return the transforms that `augment: name` stands for.
+    def augmentation_of(self, name: str | None) -> Any:
+        """Return what `augment: name` stands for: a transform of uint8 (C, H, W), or None.
 
         Raises:
-            SgResnetsError: there are none of this name.
+            SgResnetsError: there is none of this name.
         """
         if name is None:
-            return []
+            return None
         if name == "trivial":
-            return [v2.TrivialAugmentWide()]
+            return v2.TrivialAugmentWide()
         raise SgResnetsError(f"augment={name}: valid: trivial, or RandAugment such as rand-m7-mstd0.5-inc1")
 
-    @property
-    def class_names(self) -> list[str]:
-        return self.classes
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One image (C, *size) and its label."""
+        return self.__getitems__([range(len(self))[index]])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Samples:
+        """A finished batch: images float32 (B, C, *size), labels int64 (B,)."""
+        pixels = torch.empty(len(indices), len(self.mean), *self.fitting.size, dtype=torch.uint8)
+        for place, index in zip(pixels, indices, strict=True):
+            place.copy_(self._prepared(read_pixels(self.samples[index][0])))
+        images = torch.mul(pixels, self._scale).sub_(self._shift)
+        if self.augmented and self.random_erasing:
+            erase = v2.RandomErasing(self.random_erasing, inplace=True)
+            images = torch.stack([erase(image) for image in images])
+        return Samples(images, torch.tensor([self.targets[index] for index in indices]))
+
+    def _prepared(self, image: Tensor) -> Tensor:
+        """A picture, uint8 (3, H, W), at its size, (C, *size): augmented where it is to be."""
+        if not self.augmented:
+            image = self.fitting(image)
+        else:
+            if self.fitting.fit == "crop":
+                top, left, height, width = RandomResizedCrop.get_params(image, AREA, RATIO)
+                cropped = image[:, top : top + height, left : left + width]
+                image = self.fitting.resized(cropped, self.fitting.size)
+            else:
+                image = self.fitting(image)
+            if self.horizontal_flip and torch.rand(1).item() < 0.5:
+                image = image.flip(-1)
+            if self.augmentation is not None:
+                image = self.augmentation(image)
+        return luma(image) if len(self.mean) == 1 else image
 
     def get_dataset_preprocessing_params(self) -> dict:
         """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
-        return preprocessing_params(self.class_names, resize=self.resize, size=self.size, mean=self.mean, std=self.std)
+        return preprocessing_params(self.class_names, self.fitting, mean=self.mean, std=self.std)
+
+
+def read_pixels(path: str | Path) -> Tensor:
+    """The picture of `read_rgb`, uint8 (3, H, W); most JPEGs are decoded without Pillow, which gives the same bytes.
+
+    Raises:
+        SgResnetsError: as `read_rgb`.
+    """
+    path = str(path)
+    if path.lower().endswith((".jpg", ".jpeg", ".jfif")):
+        try:
+            image = decode_jpeg(read_file(path), ImageReadMode.UNCHANGED, apply_exif_orientation=True)
+        except RuntimeError:
+            pass  # Pillow reads it, or says what is wrong
+        else:
+            if len(image) == 3:  # neither grey nor CMYK
+                return image
+    return torch.from_numpy(np.array(read_rgb(path))).permute(2, 0, 1)
 
 
 @functools.cache
@@ -129,43 +191,3 @@ def noise_folder(classes: int) -> str:
             for name in ("a.jpg", "b.jpg"):
                 Image.fromarray(generator.integers(256, size=(40, 48, 3), dtype=np.uint8)).save(place / name)
     return folder
-
-
-def _checked(root: Path) -> Path:
-    layout = f"expected {root}/train/<class>/*.jpg and {root}/val/<class>/*.jpg"
-    classes = {}
-    for split in ("train", "val"):
-        if not (root / split).is_dir():
-            raise SgResnetsError(f"image_folder: {root / split} is missing; {layout}")
-        classes[split] = {entry.name for entry in (root / split).iterdir() if entry.is_dir()}
-    if classes["train"] != classes["val"]:
-        odd = ", ".join(sorted(classes["train"] ^ classes["val"])[:5])
-        raise SgResnetsError(f"image_folder: train/ and val/ of {root} differ in the classes {odd}; {layout}")
-    if len(classes["train"]) < 2:
-        listed = f"one class folder, {classes['train'].pop()}" if classes["train"] else "no class folders"
-        raise SgResnetsError(f"image_folder: {root} has {listed}, and two are needed at least; {layout}")
-    return root
-
-
-# What Pillow raises for files that are damaged, no pictures, or larger than it dares to open.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-def read_rgb(path: str | Path) -> Image.Image:
-    """The picture in colour; of 16-bit grey the upper 8 bits, which Pillow would clip to white.
-
-    Raises:
-        SgResnetsError: there is no such file, or it is no picture.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise MissingFileError(f"no image at {path}") from None
-    except UNREADABLE as error:
-        raise SgResnetsError(
-            f"{path} cannot be read as an image ({error}): replace it by a whole PNG, JPEG or another file that Pillow "
-            "reads, or remove it"
-        ) from error

@@ -1,9 +1,9 @@
 """The recipe that is being trained now: what a run remembers, and what it leaves for the command that started it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,16 @@ class CurrentRun:
         recipe: the same, resolved, as plain containers.
         objective: the best value of the watched metric, for whom it may concern: Hydra's optimising sweepers.
         folder: the run's, in the process that writes into it.
+        class_names: of its data, once that is there.
+        loaded: the networks that checkpoints were loaded into, each with the file and what that says of its images.
     """
 
     composed: DictConfig
     recipe: dict[str, Any]
     objective: float | None = None
     folder: Path | None = None
+    class_names: Sequence[str] = ()
+    loaded: list[tuple[Any, str, Mapping[str, Any]]] = field(default_factory=list)
 
 
 def as_data(value: Any) -> Any:

@@ -1,57 +1,69 @@
 """Data sets, the collate function and the prediction steps, as SuperGradients takes them by name."""
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from super_gradients.common.environment.ddp_utils import get_local_rank
 from super_gradients.common.environment.device_utils import device_config
 from super_gradients.common.registry.registry import ALL_COLLATE_FUNCTIONS, ALL_DATASETS, PROCESSINGS
+from super_gradients.dataset_interfaces import HasClassesInformation
 from super_gradients.module_interfaces import HasPreprocessingParams
 from super_gradients.training.datasets.auto_augment import rand_augment_transform
 from super_gradients.training.processing.processing import ClassificationProcess
 from super_gradients.training.utils.distributed_training_utils import wait_for_the_master
 from torch import nn
-from torchvision.transforms import Grayscale
-from torchvision.transforms import functional as F
+from torchvision.transforms import Grayscale, v2
 
 from sg_resnets.data.catalogue import IN_MEMORY, given_keywords, in_memory
+from sg_resnets.data.fitting import Fitting, sides
 from sg_resnets.data.image_folder import ImageFolderImages, noise_folder
-from sg_resnets.data.in_memory import InMemoryImages, whole_batch
+from sg_resnets.data.image_tensors import InMemoryImages, whole_batch
+from sg_resnets.host.classes import note_data
 from sg_resnets.host.patching import Put, Repair
 from sg_resnets.utils.checks import one_of
 from sg_resnets.utils.errors import SgResnetsError
 
 
-class ResizeCenterCrop(ClassificationProcess):
-    """Shorter side to `resize`, then the centre (size, size), as torchvision does it.
+class FitImage(ClassificationProcess):
+    """The picture at the network's size: `data.fitting.Fitting`."""
 
-    SuperGradients' own Resize rounds down: a shorter side of 55 pixels becomes 27 instead of 28, and of those its
-    CenterCrop(28) keeps a single row. Of the sides from 20 to 1,200 one in twelve is cut short like that.
-    """
-
-    def __init__(self, resize: int, size: int, interpolation: str = "bilinear") -> None:
-        self.resize, self.size, self.interpolation = resize, size, F.InterpolationMode(interpolation)
+    def __init__(
+        self, size: int | list[int], fit: str, interpolation: str = "bilinear", fill: Sequence[int] = (0, 0, 0)
+    ) -> None:
+        self.fitting = Fitting(sides(size), fit, interpolation=interpolation, fill=tuple(fill))
 
     def preprocess_image(self, image: np.ndarray) -> tuple[np.ndarray, None]:
-        """RGB uint8 (H, W, 3) to (size, size, 3)."""
-        return np.asarray(
-            F.center_crop(F.resize(Image.fromarray(image), [self.resize], self.interpolation), [self.size])
-        ), None
+        """RGB uint8 (H, W, 3) to (*size, 3)."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        return self.fitting(pixels).permute(1, 2, 0).numpy(), None
 
     def get_equivalent_photometric_module(self) -> None:
         """Return None: it moves pixels, and does not change their values."""
 
     def infer_image_input_shape(self) -> tuple[int, int]:
         """Return height and width in pixels."""
-        return self.size, self.size
+        return self.fitting.size
 
     @property
     def resizes_image(self) -> bool:
         """Whether the image has another size after it."""
         return True
+
+
+class ResizeCenterCrop(FitImage):
+    """The picture covers `resize`, a number for the shorter side, and the centre is cut out, as torchvision does it.
+
+    SuperGradients' own Resize rounds down: a shorter side of 55 pixels becomes 27 instead of 28, and of those its
+    CenterCrop(28) keeps a single row. Of the sides from 20 to 1,200 one in twelve is cut short like that.
+    """
+
+    def __init__(self, resize: int | list[int], size: int | list[int], interpolation: str = "bilinear") -> None:
+        self.fitting = Fitting(sides(size), "crop", sides(resize), interpolation)
 
 
 class ToGrayscale(ClassificationProcess):
@@ -71,21 +83,38 @@ class ToGrayscale(ClassificationProcess):
         return False
 
 
-class HostInMemoryImages(InMemoryImages, HasPreprocessingParams):
+class ClassesOfLabels(HasClassesInformation):
+    """What SuperGradients' samplers ask of a data set with one label for each sample."""
+
+    class_names: list[str]
+    targets: Any  # the label of each sample
+
+    def get_sample_classes_information(self, index: int) -> np.ndarray:
+        """Return how many of each class a sample holds, (classes,)."""
+        return np.bincount([self.targets[index]], minlength=len(self.class_names))
+
+    def get_dataset_classes_information(self) -> np.ndarray:
+        """Return the same for all samples, (samples, classes)."""
+        return np.eye(len(self.class_names), dtype=np.uint8)[self.targets]
+
+
+class HostInMemoryImages(InMemoryImages, HasPreprocessingParams, ClassesOfLabels):
     """InMemoryImages whose preprocessing SuperGradients stores in checkpoints."""
 
 
-class HostImageFolder(ImageFolderImages, HasPreprocessingParams):
+class HostImageFolder(ImageFolderImages, HasPreprocessingParams, ClassesOfLabels):
     """ImageFolderImages whose preprocessing SuperGradients stores in checkpoints, with its RandAugment."""
 
-    def augmentation(self, name: str | None) -> list[Any]:
-        """Return the transforms that `augment: name` stands for."""
+    def augmentation_of(self, name: str | None) -> Any:
+        """Return what `augment: name` stands for: a transform of uint8 (C, H, W), or None."""
         if name is not None and name.startswith("rand-"):
             try:
-                return [rand_augment_transform(name, self.size, list(self.mean))]
+                drawn = rand_augment_transform(name, min(self.fitting.size), list(self.mean))
             except (AssertionError, ValueError):
                 pass  # it is no name of a RandAugment
-        return super().augmentation(name)
+            else:
+                return v2.Compose([v2.ToPILImage(), drawn, v2.PILToTensor()])
+        return super().augmentation_of(name)
 
 
 def images_in_memory(name: str, data_on: str = "host", **params: Any) -> InMemoryImages:
@@ -93,6 +122,7 @@ def images_in_memory(name: str, data_on: str = "host", **params: Any) -> InMemor
     one_of("host", "device")("data_on", data_on)
     with wait_for_the_master(get_local_rank()):  # of several processes one downloads
         data = in_memory(name, HostInMemoryImages, **params)
+    note_data(data.class_names)
     data.seed += get_local_rank()  # with repeated augmentation, several processes get the same images
     return data.to(device_config.device) if data_on == "device" else data
 
@@ -100,12 +130,15 @@ def images_in_memory(name: str, data_on: str = "host", **params: Any) -> InMemor
 def image_folder(**params: Any) -> HostImageFolder:
     """Return a folder of pictures; `synthetic: N` gives noise of N classes, to try a recipe without it."""
     classes = params.pop("synthetic", None)
+    params.pop("on_bad_image", None)  # it is seen to before training: `host/folders.py`
     params = given_keywords("image_folder", params, inspect.signature(ImageFolderImages).parameters)
     if classes:
         params["root"] = noise_folder(classes)
     if "root" not in params:
-        raise SgResnetsError("image_folder: root is missing; give the folder that holds train/ and val/")
-    return HostImageFolder(**params)
+        raise SgResnetsError("image_folder: root is missing; give the folder that holds your pictures")
+    data = HostImageFolder(**params)
+    note_data(data.class_names)
+    return data
 
 
 def get_whole_batch() -> Any:
@@ -121,6 +154,7 @@ ENTRIES = Repair(
         Put(ALL_DATASETS, "image_folder", image_folder),
         Put(ALL_COLLATE_FUNCTIONS, "whole_batch", get_whole_batch),
         Put(PROCESSINGS, "ResizeCenterCrop", ResizeCenterCrop),
+        Put(PROCESSINGS, "FitImage", FitImage),
         Put(PROCESSINGS, "ToGrayscale", ToGrayscale),
     ],
 )

@@ -9,15 +9,18 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.errors import CompactHydraException
 from jsonschema import ValidationError
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from super_gradients.common.abstractions.abstract_logger import get_logger
 from super_gradients.common.environment import omegaconf_utils
 from super_gradients.common.environment.checkpoints_dir_utils import get_checkpoints_dir_path
 from super_gradients.common.environment.omegaconf_utils import RecipeShortcutsCallback
@@ -30,6 +33,7 @@ from sg_resnets.distillation.student import is_distillation
 from sg_resnets.host import int8
 from sg_resnets.host.auto_resume import finished_quantization, going_on, take_auto
 from sg_resnets.host.current_run import CurrentRun, running
+from sg_resnets.host.folders import complete_folder, reads_folder
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.preemption import EXIT_CODES, ListenersExit
 from sg_resnets.host.recipe_checks import check_recipe
@@ -45,6 +49,7 @@ from sg_resnets.utils.foreign_code import is_refused, refuse_foreign_code, refus
 from sg_resnets.utils.paths import PACKAGE
 from sg_resnets.utils.plugins import import_plugins
 
+logger = get_logger(__name__)
 _objective: ContextVar[float | None] = ContextVar("objective", default=None)  # of the job that has just ended
 
 
@@ -66,6 +71,8 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
             if is_refused():
                 refuse_foreign_code(OmegaConf.to_container(recipe), plugins_of(recipe))
             trains = original.__name__ != "evaluate_from_config"
+            settle_loaders(recipe)
+            complete_folder(recipe, trains)
             check_recipe(recipe, trains)
             make_paths_absolute(recipe)
         with running(recipe) as current:
@@ -81,6 +88,7 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
                 with launcher_ends_its_job(current):
                     result = original(cls, recipe, *args, **kwargs)
                 if trains:
+                    report_on_folder(recipe, current)
                     mark_finished(current)
                 return result
 
@@ -89,6 +97,16 @@ def mark_finished(current: CurrentRun) -> None:
     """Note in a run's folder that it has come to its end; without a recipe there, none could go on with it."""
     if current.folder is not None and (current.folder / FINISHED).parent.is_dir():
         write_bytes(current.folder / FINISHED, b"")
+
+
+def report_on_folder(recipe: Any, current: CurrentRun) -> None:
+    """Write the page on what a network makes of its folder of pictures into the run's folder."""
+    if current.folder is None or not reads_folder(recipe) or recipe.get("smoke"):
+        return
+    from sg_resnets.runs.evaluate import evaluate_checkpoint
+
+    evaluation = evaluate_checkpoint(current.folder, plugins_of(recipe))
+    logger.info(f"Report: {evaluation.page}")
 
 
 class RecipeError(SgResnetsError, CompactHydraException):
@@ -271,14 +289,25 @@ def make_paths_absolute(recipe: Any) -> None:
     """Write down where files are, so that a run can be resumed from another folder; what follows another key stays
     so."""
     parts = {f"{who}checkpoint_params": "checkpoint_path" for who in ("", "student_", "teacher_")}
-    parts |= {f"dataset_params.{split}_dataset_params": "root" for split in ("train", "val")}
-    for part, key in parts.items():
+    data = [f"dataset_params.{split}_dataset_params" for split in ("train", "val")]
+    for part, key in (*parts.items(), *product(data, ("root", "labels"))):
         node = OmegaConf.select(recipe, part)
         if not OmegaConf.is_dict(node) or OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
             continue
         path = Path(str(node.get(key) or "")).expanduser()
         if node.get(key) and path.exists() and not path.is_absolute():
             node[key] = str(path.absolute())
+
+
+def settle_loaders(recipe: Any) -> None:
+    """Leave out what a loader has no use for: pinned memory without a GPU, and workers that stay where there are
+    none."""
+    for split in ("train", "val"):
+        loading: Any = OmegaConf.select(recipe, f"dataset_params.{split}_dataloader_params") or {}
+        if loading.get("pin_memory") and not torch.cuda.is_available():
+            loading.pin_memory = False
+        if loading.get("persistent_workers") and not loading.get("num_workers"):
+            loading.persistent_workers = False
 
 
 def seed_network(recipe: Any) -> None:

@@ -8,6 +8,7 @@ input channels an adapted stem.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sg_resnets.data.fitting import Fitting
 from sg_resnets.data.preprocessing import preprocessing_params
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils import safetensors
@@ -102,20 +104,39 @@ def _torchvision_members(name: str) -> Any:
     return get_model_weights(twin).__members__ if twin in list_models() else {}
 
 
+def processing_of(name: str, kind: str) -> dict[str, Any] | None:
+    """How the weights `kind` of the architecture `name` want their images, as `preprocessing_params` says it, without
+    loading them; None where there are no such weights, which `load` says."""
+    if kind in (shipped := _shipped(name)):
+        return safetensors.read(shipped[kind])["processing_params"]
+    members = _torchvision_members(name)
+    if TORCHVISION_KINDS.get(kind) in members:
+        return _processing_of_torchvision(members[TORCHVISION_KINDS[kind]])
+    timm, tag = _timm(), kind.removeprefix("timm:")
+    if kind != tag and timm is not None and tag in _timm_tags(name):
+        return _processing_of_timm(timm.get_pretrained_cfg(f"{ZOO[name].timm}.{tag}").to_dict())
+    return None
+
+
 def _from_torchvision(weights: Any) -> Weights:
     name = weights.url.rsplit("/", 1)[-1]
     path = _download(weights.url, name, digits=Path(name).stem.rsplit("-", 1)[-1])
     state = torch.load(path, map_location="cpu", weights_only=True)
-    transforms, names = weights.transforms(), weights.meta["categories"]
-    processing = preprocessing_params(
-        names,
-        resize=transforms.resize_size[0],
-        size=transforms.crop_size[0],
+    return Weights(state, len(weights.meta["categories"]), _processing_of_torchvision(weights))
+
+
+def _processing_of_torchvision(weights: Any) -> dict[str, Any]:
+    transforms = weights.transforms()
+    return preprocessing_params(
+        weights.meta["categories"],
+        _centre_crop(transforms.resize_size[0], transforms.crop_size[0], transforms.interpolation.value),
         mean=transforms.mean,
         std=transforms.std,
-        interpolation=transforms.interpolation.value,
     )
-    return Weights(state, len(names), processing)
+
+
+def _centre_crop(resize: int, size: int, interpolation: str) -> Fitting:
+    return Fitting((size, size), "crop", (resize, resize), interpolation)
 
 
 def _download(url: str, name: str, digits: str = "") -> Path:
@@ -167,17 +188,18 @@ def _from_timm(name: str, tag: str) -> Weights:
         network = timm.create_model(full, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
     except (SafetensorError, RuntimeError):
         raise SgResnetsError(f"{path} is damaged: delete it; it comes from {url}") from None
-    cfg = network.pretrained_cfg
+    processing = _processing_of_timm(network.pretrained_cfg)
+    return Weights(from_timm(network.state_dict(), full), network.num_classes, processing)
+
+
+def _processing_of_timm(cfg: Mapping[str, Any]) -> dict[str, Any]:
     size = cfg["input_size"][-1]
-    processing = preprocessing_params(
-        _imagenet_names(network.num_classes),
-        resize=round(size / cfg["crop_pct"]),
-        size=size,
+    return preprocessing_params(
+        _imagenet_names(cfg["num_classes"]),
+        _centre_crop(round(size / cfg["crop_pct"]), size, cfg["interpolation"]),
         mean=cfg["mean"],
         std=cfg["std"],
-        interpolation=cfg["interpolation"],
     )
-    return Weights(from_timm(network.state_dict(), full), network.num_classes, processing)
 
 
 def _imagenet_names(count: int) -> list[str]:

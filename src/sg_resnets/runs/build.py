@@ -1,6 +1,7 @@
 """From a recipe that a run left to what it names: its network, its loaders, its calibration data."""
 
 import contextlib
+import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,11 @@ from sg_resnets.utils.foreign_code import refuse_foreign_code
 from sg_resnets.utils.plugins import import_plugins
 
 # Keys of a data set's parameters that say which images it has; all others say what is done to them.
-_WHICH_IMAGES = ("root", "train", "split", "max_samples", "skip_samples", "synthetic")
+_WHICH_IMAGES = (
+    "root", "labels", "train", "split", "val_fraction", "split_seed", "left_out", "max_samples", "skip_samples",
+    "synthetic",
+)  # fmt: skip
+SPLIT = "split.csv"  # in a run's folder: which pictures it was trained and validated on, where it chose them itself
 
 
 @contextlib.contextmanager
@@ -68,6 +73,21 @@ def build_quantized(recipe: DictConfig, state: Mapping[str, Any]) -> QuantizedNe
     """Return the quantised network of a checkpoint's contents."""
     params = QuantizationParams.from_recipe(recipe.get("quantization_params"))
     return rebuild(build_network(recipe), params, averaged_weights(state))
+
+
+def follow_split(recipe: Any, run: Path) -> bool:
+    """Have a recipe use the pictures as a run has split them, where it did so and its folder has them; whether it
+    does."""
+    file, data = run / SPLIT, recipe.dataset_params
+    root, labels = (OmegaConf.select(data, f"train_dataset_params.{key}") for key in ("root", "labels"))
+    if not file.is_file() or not root or (labels and Path(labels).name != SPLIT):
+        return False
+    with open(file, encoding="utf-8", newline="") as rows:
+        if not Path(str(root), next(csv.DictReader(rows))["file"]).is_file():
+            return False
+    with open_dict(recipe):
+        data.train_dataset_params.labels = data.val_dataset_params.labels = str(file.absolute())
+    return True
 
 
 def loader_of(recipe: DictConfig, split: str) -> Any:

@@ -8,7 +8,7 @@ A checkpoint of a run is a dict: `net` and, with averaging, `ema_net` (state dic
 import logging
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +255,25 @@ def refuse_twin(network: nn.Module, path: str | Path, recipe: Mapping[str, Any])
     raise MisfitError(
         f"{path} was trained as {recipe['architecture']} with {values[0]}, and this is "
         f"{getattr(network, '_sg_model_name', 'a network')} with {values[1]}: load it as it was trained"
+    )
+
+
+def refuse_other_classes(path: str | Path, state: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse a checkpoint whose classifier knows as many classes as the data, `names`, and others, or in another order:
+    it would name all wrong. Where the numbers differ too, the classifier is replaced, or does not fit.
+
+    Raises:
+        MisfitError: they are such.
+    """
+    theirs, ours = list((state.get("processing_params") or {}).get("class_names") or []), list(names)
+    if not theirs or theirs == ours or len(theirs) != len(ours):
+        return
+    i = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if len({*pair}) == 2)
+    order = "the same in another order" if sorted(theirs) == sorted(ours) else "others"
+    raise MisfitError(
+        f"{path} was trained on other classes than the data has, {order}: its class {i} is {theirs[i]}, that of the "
+        f"data {ours[i]}; give the data that it was trained on, or to train it on these with a new classifier "
+        f"checkpoint_params.checkpoint_num_classes={len(theirs)}"
     )
 
 

@@ -1,17 +1,77 @@
 """Evaluate a checkpoint on the test data of its recipe."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from super_gradients import Trainer
+from super_gradients.training.utils.callbacks import Phase, PhaseCallback, PhaseContext
 
+from sg_resnets.diagnostics.classification import Classification
 from sg_resnets.quantization.graph import is_quantized
-from sg_resnets.runs.build import build_quantized, loader_of, only_warnings, recipe_of
-from sg_resnets.runs.checkpoints import load
+from sg_resnets.runs.build import build_network, build_quantized, follow_split, loader_of, only_warnings, recipe_of
+from sg_resnets.runs.checkpoints import load, refuse_other_classes
 from sg_resnets.runs.curves import read_curves
+from sg_resnets.runs.report import Report
+from sg_resnets.utils.dotlist import parse_dotlist
+from sg_resnets.utils.errors import SgResnetsError, choices
+
+SHOWN = 100  # classes up to which each has a line
+
+
+class Collect(PhaseCallback):
+    """Keeps what the network says of each batch that it is tested on."""
+
+    def __init__(self) -> None:
+        super().__init__(Phase.TEST_BATCH_END)
+        self.probabilities: list[torch.Tensor] = []
+        self.labels: list[torch.Tensor] = []
+
+    def __call__(self, context: PhaseContext) -> None:
+        self.probabilities.append(context.preds.float().softmax(1))
+        self.labels.append(context.target)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found: the rows of a table, (what, value), over which it iterates; of images with one label
+    each what the network said of them, and the page about it."""
+
+    rows: list[tuple[str, str]]
+    found: Classification | None = None
+    page: Path | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.rows)
+
+    def lines(self) -> list[str]:
+        """Return it as text; of many classes those alone that are found least."""
+        lines = [f"{name:<18} {value}" for name, value in self.rows]
+        if self.found is None:
+            return lines
+        classes = self.found.by_class()
+        if len(classes) > SHOWN:
+            classes = sorted(classes, key=lambda row: row.recall)[:SHOWN]
+            lines += ["", f"the {SHOWN} classes with the lowest recall:"]
+        width = max(5, *(len(row.name) for row in classes))
+        lines += ["", f"{'class':<{width}}  precision  recall     F1  images"]
+        lines += [
+            f"{row.name:<{width}}  {row.precision:>9.4f}  {row.recall:.4f}  {row.f1:.4f}  {row.count:>6,}"
+            for row in classes
+        ]
+        mean = (
+            f"{self.found.mean(figure):>{width}.4f}" for figure, width in (("precision", 9), ("recall", 6), ("f1", 6))
+        )
+        return [
+            *lines,
+            f"{'mean':<{width}}  {'  '.join(mean)}  {len(self.found.labels):>6,}",
+            "",
+            f"report: {self.page}",
+        ]
 
 
 def start_from(recipe: Any, checkpoint: Path) -> None:
@@ -22,32 +82,76 @@ def start_from(recipe: Any, checkpoint: Path) -> None:
         recipe.checkpoint_params.checkpoint_num_classes = None
 
 
-def evaluate_checkpoint(path: Path, plugins: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Evaluate a checkpoint, a run's best or an experiment's; yield the rows of a table, (what, value)."""
+def evaluate_checkpoint(
+    path: Path,
+    plugins: Sequence[str] = (),
+    split: str | None = None,
+    root: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Evaluation:
+    """Evaluate a checkpoint, a run's best or an experiment's, on its recipe's validation data; or of a folder of
+    pictures on another `split` or `root`. The report is written beside the checkpoint.
+
+    Raises:
+        SgResnetsError: an override that is none, or data that the network does not know.
+    """
     path, state = load(path)
     recipe = recipe_of(state, plugins)
+    for override in overrides:
+        key = override.partition("=")[0]
+        if not key.startswith("dataset_params.val_") and OmegaConf.select(recipe, key, default=KeyError) is KeyError:
+            raise SgResnetsError(f"'{override}' overrides nothing: {choices(key, recipe.dataset_params, limit=8)}")
+    with open_dict(recipe):
+        recipe.merge_with(parse_dotlist(overrides, "override", "dataset_params.val_dataset_params.size=256"))
+        data = recipe.dataset_params
+        if root is not None:
+            data.train_dataset_params.root = data.val_dataset_params.root = str(root.expanduser().absolute())
+        if split is not None:
+            data.val_dataset_params.split = split
+    follow_split(recipe, path.parent)
     start_from(recipe, path)
     quantized = is_quantized(state["net"])
-    with only_warnings(), TemporaryDirectory() as folder:
-        with open_dict(recipe):
-            recipe.multi_gpu, recipe.num_gpus = "Off", None  # in this process, wherever it was trained
-            recipe.ckpt_root_dir = folder  # which SuperGradients makes; nothing is written into it
-        network, results = _evaluate_quantized(recipe, state) if quantized else Trainer.evaluate_from_config(recipe)
-    data, prefix = describe_data(recipe)
-    yield "model", recipe.architecture + (", quantised" if quantized else "")
-    yield "parameters", f"{sum(p.numel() for p in network.parameters()):,}"
-    yield "data", data
-    for name, value in results.items():
-        yield f"{prefix} {name}", f"{float(value):.4f}"
+    network = build_quantized(recipe, state) if quantized else build_network(recipe, path)
+    collected = Collect()
+    with only_warnings(), TemporaryDirectory() as folder:  # SuperGradients makes one; nothing is written into it
+        loader = loader_of(recipe, "val")
+        names = getattr(loader.dataset, "class_names", None)
+        refuse_other_classes(path, state, names or [])
+        results = Trainer(experiment_name=recipe.experiment_name, ckpt_root_dir=folder).test(
+            model=network,
+            test_loader=loader,
+            test_metrics_list=OmegaConf.to_container(recipe.training_hyperparams.valid_metrics_list),
+            test_phase_callbacks=[collected],
+            silent_mode=True,
+        )
+    data, part = describe_data(recipe)
+    rows = [
+        ("model", recipe.architecture + (", quantised" if quantized else "")),
+        ("parameters", f"{sum(p.numel() for p in network.parameters()):,}"),
+        ("data", data),
+        *((f"{part} {name}", f"{float(value):.4f}") for name, value in results.items()),
+        *_training_of(path, state),
+    ]
+    labels, probabilities = torch.cat(collected.labels).cpu(), torch.cat(collected.probabilities).cpu()
+    if labels.shape != probabilities.shape[:1] or labels.is_floating_point():
+        return Evaluation(rows)
+    found = Classification(names or [*map(str, range(probabilities.shape[1]))], labels.numpy(), probabilities.numpy())
+    samples = getattr(loader.dataset, "samples", None)
+    files = [file for file, _ in samples] if samples else [str(i) for i in range(len(labels))]
+    report = Report(f"{recipe.architecture} on {data}", rows, found, files)
+    return Evaluation(rows, found, report.write(path.parent / f"report_{part}", network, loader.dataset))
+
+
+def _training_of(path: Path, state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows that say how a checkpoint was trained."""
     epochs = state.get("epoch", 0)
     curves = [record for record in read_curves(path.parent / "curves.csv") if record.epoch <= epochs]
     seconds = f", {curves[-1].seconds:.0f} s" if curves else ""
-    yield "trained for", f"{epochs} epoch{'s' * (epochs != 1)}{seconds}"
+    rows = [("trained for", f"{epochs} epoch{'s' * (epochs != 1)}{seconds}")]
     if curves:
-        yield "peak memory", f"{curves[-1].peak_memory_mib:,.0f} MiB"
-    yield "checkpoint", str(path)
-    if curves:
-        yield "curves", str(path.parent / "curves.png")
+        rows.append(("peak memory", f"{curves[-1].peak_memory_mib:,.0f} MiB"))
+    rows.append(("checkpoint", str(path)))
+    return [*rows, ("curves", str(path.parent / "curves.png"))] if curves else rows
 
 
 def describe_data(recipe: DictConfig) -> tuple[str, str]:
@@ -57,15 +161,11 @@ def describe_data(recipe: DictConfig) -> tuple[str, str]:
         recipe.dataset_params.val_dataset_params,
     )
     name = dataset or recipe.get("val_dataloader")
-    if params.get("train"):
-        return f"{name}, training images that were held out", "held-out"
-    return (f"{name}, val split", "val") if name == "image_folder" else (f"{name}, test split", "test")
-
-
-def _evaluate_quantized(recipe: DictConfig, state: Mapping[str, Any]) -> tuple[Any, dict[str, float]]:
-    network = build_quantized(recipe, state)
-    trainer = Trainer(experiment_name=recipe.experiment_name, ckpt_root_dir=recipe.ckpt_root_dir)
-    metrics = OmegaConf.to_container(recipe.training_hyperparams.valid_metrics_list)
-    return network, trainer.test(
-        model=network, test_loader=loader_of(recipe, "val"), test_metrics_list=metrics, silent_mode=True
+    if name == "image_folder":
+        part = params.get("split") or ("train" if params.get("train") else "val")
+        return f"{params.get('root')}, {part}", part
+    return (
+        (f"{name}, training images that were held out", "held-out")
+        if params.get("train")
+        else (f"{name}, test split", "test")
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from sg_resnets.data.preprocessing import image_side
+from sg_resnets.data.preprocessing import image_size
 from sg_resnets.export import onnx
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.quantization.calibrate import calibrate
@@ -20,6 +20,7 @@ from sg_resnets.runs.build import (
     add_calibration_data,
     build_network,
     build_quantized,
+    follow_split,
     loader_of,
     only_warnings,
     recipe_of,
@@ -107,6 +108,7 @@ def export_onnx(
     check_parent(output)
     path, state = load(run)
     recipe = recipe_of(state, plugins)
+    follow_split(recipe, path.parent)
     changes = parse_dotlist(quantization, "quantization parameter", "target=openvino")
     merged = OmegaConf.merge(recipe.get("quantization_params") or {}, changes)
     params = QuantizationParams.from_recipe(merged)  # type: ignore[arg-type]
@@ -136,8 +138,8 @@ def export_onnx(
     if uint8_input and not info.mean:
         raise SgResnetsError(f"{path} does not say how its images are normalised: export it without --uint8-input")
     row = ZOO.get(recipe.architecture)
-    side = image_side(preprocessing) or (row.input_size if row else UNKNOWN_SIDE)
-    shape = (network.get_input_channels(), side, side)
+    size = image_size(preprocessing) or 2 * (row.input_size if row else UNKNOWN_SIDE,)
+    shape = (network.get_input_channels(), *size)
     onnx.write(network, output, shape, info, params.runtime.integer_bias)
     return Exported(output, path, info)
 

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from super_gradients import Trainer
 
 from sg_resnets.distillation.student import is_distillation
+from sg_resnets.runs.build import follow_split
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import LATEST, find_run, is_finished
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
@@ -43,6 +44,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> None:
         raise SgResnetsError(
             f"{run} has trained for {epochs} of {wanted} epochs: resume it with epochs={2 * max(epochs, 1)} for more"
         )
+    follow_split(recipe, run)
     with open_dict(recipe):
         recipe.ckpt_root_dir, recipe.experiment_name = str(run.parent.parent), run.parent.name
         recipe.resume = recipe.training_hyperparams.resume = True

@@ -19,7 +19,9 @@ from torch import nn
 
 from sg_resnets.distillation.student import student_alone
 from sg_resnets.host.auto_resume import FINGERPRINT, fingerprint
+from sg_resnets.host.classes import note_weights
 from sg_resnets.host.current_run import CurrentRun, current_run
+from sg_resnets.host.folders import write_split
 from sg_resnets.host.patching import Patch, Put, Repair
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.find import LATEST
@@ -74,6 +76,7 @@ def load_verified(
     finally:
         _loading.reset(token)
     checkpoints.refuse_twin(network, ckpt_local_path, loading.state.get("recipe") or {})
+    note_weights(network, ckpt_local_path, loading.state)
     return checkpoint
 
 
@@ -109,6 +112,7 @@ def write_first_recipe(original: Callable[..., None], self: BaseSGLogger) -> Non
     run = current_run()
     if run is None:
         return
+    write_split(run, Path(self._local_dir))
     folder = Path(self._local_dir, ".hydra")
     if not (folder / "config.yaml").is_file():
         _write_recipe(run, self._local_dir)

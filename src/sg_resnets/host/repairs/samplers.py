@@ -1,14 +1,21 @@
 """Random numbers and samplers: what each epoch starts with."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from super_gradients.common.data_types.enum import MultiGPUMode
 from super_gradients.common.environment.ddp_utils import get_local_rank, get_world_size
 from super_gradients.common.environment.device_utils import device_config
+from super_gradients.common.registry.registry import SAMPLERS
 from super_gradients.training.dataloaders import dataloaders
 from super_gradients.training.datasets.samplers import DistributedSamplerWrapper, RepeatAugSampler
+from super_gradients.training.datasets.samplers.class_balanced_sampler import (
+    ClassBalancer,
+    _default_oversample_heuristic,
+)
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import utils
 from torch.utils.data import DataLoader
@@ -57,8 +64,12 @@ def take_one_process(
     original(self, dataset, num_replicas, rank, shuffle, num_repeats, selected_round, selected_ratio)
 
 
-def leave_unwrapped(original: Callable[..., Any], dataset: Any, dataloader_params: Any) -> Any:
-    """Keep a sampler that splits by rank itself from being split once more."""
+def instantiate_sampler(original: Callable[..., Any], dataset: Any, dataloader_params: Any) -> Any:
+    """Keep a sampler that splits by rank itself from being split once more, and `shuffle` from one that takes none."""
+    name = dataloader_params["sampler"]
+    name = name if isinstance(name, str) else next(iter(name))
+    if name in SAMPLERS and "shuffle" not in inspect.signature(SAMPLERS[name]).parameters:
+        dataloader_params.pop("shuffle", None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*RepeatAugSampler that appears not to fit")
         params = original(dataset, dataloader_params)
@@ -66,6 +77,21 @@ def leave_unwrapped(original: Callable[..., Any], dataset: Any, dataloader_param
     if isinstance(sampler, DistributedSamplerWrapper) and isinstance(sampler.sampler, RepeatAugSampler):
         params["sampler"] = sampler.sampler
     return params
+
+
+def repeat_factors(
+    original: Callable[..., Any],
+    class_information_provider: Any,
+    oversample_threshold: float | None = None,
+    oversample_aggressiveness: float = 0.5,
+) -> Any:
+    """Return how often each sample is to be drawn; of one label for each sample without a loop over them."""
+    labels = getattr(class_information_provider, "targets", None)
+    if labels is None:
+        return original(class_information_provider, oversample_threshold, oversample_aggressiveness)
+    counts = np.bincount(labels, minlength=len(class_information_provider.class_names))
+    factors = _default_oversample_heuristic(counts / len(labels), oversample_threshold, oversample_aggressiveness)
+    return factors[labels]
 
 
 REPAIRS = (
@@ -77,11 +103,13 @@ REPAIRS = (
         [Patch(Trainer, "_train_epoch", seed_epoch)],
     ),
     Repair(
-        "repeated_augmentation",
-        "RepeatAugSampler: split twice under DDP, with the same images in every epoch; an error in one process",
+        "samplers",
+        "RepeatAugSampler: split twice under DDP, with the same images in every epoch; an error in one process. "
+        "ClassBalancedSampler fails on the recipes' `shuffle`, and goes through all samples in Python",
         [
             Patch(RepeatAugSampler, "__init__", take_one_process),
-            Patch(dataloaders, "_instantiate_sampler", leave_unwrapped),
+            Patch(dataloaders, "_instantiate_sampler", instantiate_sampler),
+            Patch(ClassBalancer, "get_sample_repeat_factors", repeat_factors),
         ],
     ),
 )

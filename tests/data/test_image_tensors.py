@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sg_resnets.data import InMemoryImages, fashion_mnist, in_memory, whole_batch
-from sg_resnets.data.in_memory import balanced_first
+from sg_resnets.data.image_tensors import balanced_first
 from sg_resnets.utils.errors import SgResnetsError
 from support import everything, random_images, raw
 

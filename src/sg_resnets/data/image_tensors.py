@@ -14,12 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from sg_resnets.data.fitting import Fitting
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
 from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.replay import Replayed
 
 AREA, RATIO = (0.02, 0.4), 0.3  # of random erasing: Zhong et al. 2017, section 4.2
+
+
+class Samples(list):
+    """The samples of a finished batch, (image, label) each, for collate functions that take a list; `batch` is whole:
+    images float32 (B, C, H, W) and labels int64 (B,)."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__(zip(images, labels.tolist(), strict=True))
+        self.batch = images, labels
 
 
 class InMemoryImages(Dataset):
@@ -106,6 +116,11 @@ class InMemoryImages(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def targets(self) -> list[int]:
+        """The label of each sample."""
+        return self.labels.tolist()
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """One image (C, size, size) and its label."""
         images, labels = self.__getitems__([range(len(self))[index]])
@@ -124,7 +139,7 @@ class InMemoryImages(Dataset):
 
     def get_dataset_preprocessing_params(self) -> dict:
         """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
-        return preprocessing_params(self.class_names, resize=self.size, size=self.size, mean=self.mean, std=self.std)
+        return preprocessing_params(self.class_names, Fitting.of(self.size), mean=self.mean, std=self.std)
 
     def _generator(self, index: Tensor) -> torch.Generator:
         digest = hashlib.blake2b(index.numpy().tobytes(), digest_size=8, key=str(self.seed).encode()).digest()
@@ -230,4 +245,6 @@ def balanced_first(labels: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
 
 def whole_batch(batch: Any) -> Any:
     """Collate function: a batch that `__getitems__` finished passes through; a list of samples is stacked as usual."""
+    if isinstance(batch, Samples):
+        return batch.batch
     return default_collate(batch) if isinstance(batch, list) else batch

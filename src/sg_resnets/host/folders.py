@@ -1,0 +1,160 @@
+"""A recipe whose data is a folder of pictures: what the folder holds decides what the recipe leaves open, and what is
+wrong with it is said before training."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from super_gradients.common.abstractions.abstract_logger import get_logger
+from super_gradients.common.environment.ddp_utils import get_local_rank
+
+from sg_resnets.data.folder import Contents, contents, relative
+from sg_resnets.data.preprocessing import settings_of
+from sg_resnets.host.current_run import CurrentRun
+from sg_resnets.models.pretrained import processing_of
+from sg_resnets.models.zoo import ZOO
+from sg_resnets.runs import checkpoints
+from sg_resnets.runs.build import SPLIT, follow_split
+from sg_resnets.runs.check import count_of, describe, in_two_parts, look_with_progress
+from sg_resnets.runs.find import find_checkpoint
+from sg_resnets.utils.checks import one_of
+from sg_resnets.utils.errors import MissingFileError, SeveralMistakes
+from sg_resnets.utils.files import write_rows
+
+logger = get_logger(__name__)
+FOLDER = "image_folder"
+LOOKED_AT = 20_000  # pictures, up to which all are decoded before training
+_OF_NETWORKS = ("arch_params", "student_arch_params", "teacher_arch_params")
+
+
+def complete_folder(recipe: Any, trains: bool) -> None:
+    """Put into a recipe what its folder of pictures says: the number of classes; before a training, say what is there.
+
+    Raises:
+        SgResnetsError: the folder cannot be used, or has damaged pictures that are not to be skipped.
+    """
+    if not reads_folder(recipe):
+        return
+    follow_splits(recipe)
+    follow_settings(recipe)
+    data = recipe.dataset_params
+    params: Any = OmegaConf.to_container(
+        data[f"{'train' if trains else 'val'}_dataset_params"], resolve=True, throw_on_missing=True
+    )
+    if params.get("synthetic"):
+        return
+    found = contents_of(params)
+    for key in _OF_NETWORKS:
+        node = recipe.get(key)
+        if OmegaConf.is_dict(node) and (OmegaConf.is_missing(node, "num_classes") or node.get("num_classes") is None):
+            node.num_classes = len(found.class_names)
+    if trains:
+        for line in describe(found):
+            logger.info(line)
+        leave_out_damaged(recipe, found)
+
+
+def follow_settings(recipe: Any) -> None:
+    """Prepare the pictures as those were that the weights know from which a recipe starts, or its teacher's; what the
+    recipe says itself holds, with a warning where it is something else."""
+    data = recipe.dataset_params
+    source, before = next(weights_before(recipe), ("", {}))
+    for key, value in before.items():
+        for node in (data.train_dataset_params, data.val_dataset_params):
+            if key not in node or OmegaConf.is_interpolation(node, key):
+                continue
+            if node[key] is None:
+                node[key] = value
+            elif plain(node[key]) != value:
+                logger.warning(f"{key}={node[key]}, but {source} was trained with {value}: leave {key} out for that")
+
+
+def plain(value: Any) -> Any:
+    """Return a recipe's value without OmegaConf's containers."""
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def weights_before(recipe: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (what, how its pictures are prepared) of the weights that a recipe starts from, then of its teacher's."""
+    for who in ("", "student_", "teacher_"):
+        params: Any = recipe.get(f"{who}checkpoint_params") or {}
+        path, kind = params.get("checkpoint_path"), params.get("pretrained_weights")
+        name = recipe.get(f"{who}architecture")
+        settings: dict[str, Any] = {}
+        if path and not str(path).startswith("https://"):
+            with suppress(MissingFileError):  # which is said where it is read
+                settings = settings_of(checkpoints.read(Path(str(path)).expanduser()).get("processing_params"))
+        elif isinstance(kind, str) and name in ZOO:
+            settings = settings_of(processing_of(name, kind))
+        if settings:
+            yield str(path or f"{name}'s {kind}"), settings
+
+
+def follow_splits(recipe: Any) -> None:
+    """Split the pictures as the run did whose checkpoint a recipe starts from: else its network would be validated on
+    pictures that it has been trained on."""
+    keys = ("checkpoint_params", "student_checkpoint_params", "teacher_checkpoint_params")
+    paths = [OmegaConf.select(recipe, f"{key}.checkpoint_path", throw_on_missing=False) for key in keys]
+    if OmegaConf.select(recipe, "training_hyperparams.resume") and recipe.get("ckpt_root_dir"):
+        paths.append(Path(recipe.ckpt_root_dir, recipe.experiment_name))
+    for path in paths:
+        if not path or str(path).startswith("https://"):
+            continue
+        with suppress(MissingFileError):  # which is said where it is read
+            run = find_checkpoint(Path(str(path)).expanduser()).parent
+            if follow_split(recipe, run):
+                logger.info(f"the pictures are split as in {run / SPLIT}")
+
+
+def reads_folder(recipe: Any) -> bool:
+    """Whether a recipe trains on a folder of pictures."""
+    loading = (recipe.get("dataset_params") or {}).get("train_dataloader_params") or {}
+    return FOLDER in (loading.get("dataset"), recipe.get("train_dataloader"))
+
+
+def contents_of(params: Mapping[str, Any]) -> Contents:
+    """Return what the folder of a data set's parameters holds: all parts."""
+    keys = {"labels": "labels", "val_fraction": "val_fraction", "split_seed": "seed"}
+    given = {name: params[key] for key, name in keys.items() if params.get(key) is not None}
+    return contents(params["root"], **given)
+
+
+def leave_out_damaged(recipe: Any, found: Contents) -> None:
+    """Look at the pictures: refuse damaged ones, or with `on_bad_image: skip` leave them out; warn of those that are
+    the same in two parts."""
+    train, val = (recipe.dataset_params[f"{part}_dataset_params"] for part in ("train", "val"))
+    on_bad = one_of("raise", "skip")("on_bad_image", train.get("on_bad_image") or "raise")
+    paths = [picture.path for pictures in found.parts.values() for picture in pictures]
+    if on_bad == "raise" and (len(paths) > LOOKED_AT or get_local_rank() > 0):
+        if get_local_rank() == 0:
+            logger.info(f"{len(paths):,} pictures, not looked at before training: `sg-resnets check {found.root}` does")
+        return
+    looked = look_with_progress(paths)
+    damaged = sorted((each for each in looked if each.reason), key=lambda each: each.path)
+    if damaged and on_bad == "raise":
+        lines = [f"{each.path}: {each.reason}" for each in damaged]
+        advice = "repair or remove them, or set dataset_params.train_dataset_params.on_bad_image=skip"
+        raise SeveralMistakes("\n".join([f"{count_of(len(damaged), 'damaged picture')}: {advice}", *lines]))
+    if damaged:
+        names = ", ".join(relative(each.path, found.root) for each in damaged)
+        logger.warning(f"{count_of(len(damaged), 'damaged picture')} left out: {names}")
+        train.left_out = val.left_out = [each.path for each in damaged]
+    for line in in_two_parts(looked, found):
+        logger.warning(line)
+
+
+def write_split(run: CurrentRun, folder: Path) -> None:
+    """Write which pictures a run trains and validates on into its folder, where it has chosen them itself."""
+    if not reads_folder(run.recipe) or run.recipe["dataset_params"]["train_dataset_params"].get("synthetic"):
+        return
+    params = run.recipe["dataset_params"]["train_dataset_params"]
+    found = contents_of(params)
+    if found.is_split or Path(params.get("labels") or "").name == SPLIT:  # that of the run that it starts from
+        rows = [
+            {"file": relative(picture.path, found.root), "class": found.class_names[picture.label], "part": part}
+            for part, pictures in found.parts.items()
+            for picture in pictures
+        ]
+        write_rows(rows, folder / SPLIT)

@@ -1,0 +1,206 @@
+"""A folder of pictures, from the first look to a network that is shipped."""
+
+import csv
+import json
+import logging
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sg_resnets.utils.errors import SgResnetsError
+
+SMALL = (
+    "architecture=resnet20_cifar", "+arch_params.depth=8", "+arch_params.widths=[4,4,4]", "batch_size=4",
+    "num_workers=0", "epochs=1",
+)  # fmt: skip
+
+
+def fill(root, *folders, count=8, seed=0):
+    """Pictures of 40 x 50 pixels; the class number k of the folders is about 60 k bright."""
+    generator = np.random.default_rng(seed)
+    for k, folder in enumerate(folders):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            noise = generator.integers(0, 60, (40, 50, 3)) + 60 * (k % 3)
+            Image.fromarray(noise.astype(np.uint8)).save(root / folder / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def train_folder(train):
+    def run(root, *overrides, recipe="image_folder_resnet18", size=True):
+        where = f"dataset_params.train_dataset_params.root={root}"
+        sized = ["dataset_params.train_dataset_params.size=24"] if size else []
+        return train(where, *SMALL, *sized, *overrides, recipe=recipe, tiny=False)
+
+    return run
+
+
+@pytest.fixture
+def said(caplog):
+    """What has been logged, as one text."""
+    caplog.set_level(logging.INFO)
+    for name in ("sg_resnets.host.folders", "super_gradients"):
+        logging.getLogger(name).addHandler(caplog.handler)
+    yield lambda: caplog.text
+    for name in ("sg_resnets.host.folders", "super_gradients"):
+        logging.getLogger(name).removeHandler(caplog.handler)
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_folder_is_all_that_is_needed(train_folder, command, said, tmp_path):
+    root = fill(tmp_path / "pictures", "ant", "bee", "cow", count=10)
+    (root / "ant" / "notes.txt").write_text("x")
+    network, run = train_folder(root)
+    assert network.fc.out_features == 3
+    for words in ("3 classes, pictures: 24 train, 6 val", "largest class: ant (8 to train on)", "1 .txt"):
+        assert words in said()
+    split = {row["file"]: row for row in rows_of(run / "split.csv")}
+    assert len(split) == 30 and split["ant/0.png"]["class"] == "ant"
+    validated = {name for name, row in split.items() if row["part"] == "val"}
+    assert len(validated) == 6
+    seen = {os.path.relpath(row["file"], root) for row in rows_of(run / "report_val.csv")}
+    assert seen == validated and json.loads((run / "report_val.json").read_text())["images"] == 6
+    page = (run / "report_val.html").read_text()
+    assert "ant" in page and "bee" in page and "http" not in page.replace("http://www.w3.org", "")
+
+    fill(root, "ant", count=30, seed=1)  # those that were added since are of no part of this run
+    code, out, _ = command("evaluate", run)
+    assert code == 0 and f"{root}, val" in out
+    assert {os.path.relpath(row["file"], root) for row in rows_of(run / "report_val.csv")} == validated
+    _, tuned = train_folder(root, f"checkpoint_params.checkpoint_path={run}", "experiment_name=tuned")
+    assert {row["file"] for row in rows_of(tuned / "split.csv") if row["part"] == "val"} == validated
+    moved = tmp_path / "moved"
+    root.rename(moved)
+    code, out, _ = command("evaluate", run, "--root", moved)
+    assert code == 0 and len(rows_of(run / "report_val.csv")) == 6
+
+
+def test_another_part_or_folder_is_evaluated_and_other_classes_are_refused(train_folder, command, tmp_path):
+    names = ("cat", "dog")
+    root = fill(tmp_path / "pictures", *(f"{part}/{name}" for part in ("train", "val", "test") for name in names))
+    _, run = train_folder(root)
+    assert not (run / "split.csv").exists()
+    code, out, _ = command("evaluate", run, "--split", "test")
+    assert code == 0 and "test Accuracy" in out and (run / "report_test.html").is_file()
+    assert all(any(line.split()[:1] == [name] for line in out.splitlines()) for name in names)
+    others = fill(tmp_path / "others", "val/cat", "val/dog", count=3)
+    code, out, _ = command("evaluate", run, f"dataset_params.val_dataset_params.root={others}")
+    assert code == 0 and f"{others}, val" in out and "     6" in out
+    code, _, words = command("evaluate", run, "--split", "tset")
+    assert code == 1 and "split='tset': must be one of train, val, test" in words
+    code, _, words = command("evaluate", run, "epoch=3")
+    assert code == 1 and "'epoch=3' overrides nothing" in words
+
+    wrong = fill(tmp_path / "wrong", "val/cat", "val/eel")
+    code, _, words = command("evaluate", run, "--root", wrong)
+    assert code == 1 and "its class 1 is dog, that of the data eel" in words and "\n" not in words.strip()
+    fill(wrong, "train/cat", "train/eel")
+    start = f"checkpoint_params.checkpoint_path={run}"
+    with pytest.raises(SgResnetsError, match="trained on other classes than the data has, others: its class 1 is dog"):
+        train_folder(wrong, start, "experiment_name=other")
+    fresh, _ = train_folder(wrong, start, "checkpoint_params.checkpoint_num_classes=2", "experiment_name=fresh", "lr=0")
+    trained = torch.load(run / "ckpt_best.pth")["net"]
+    assert torch.equal(fresh.conv1.weight.cpu(), trained["conv1.weight"])
+    assert not torch.equal(fresh.fc.weight.cpu(), trained["fc.weight"])
+
+
+def test_damaged_pictures_are_named_before_training_or_left_out(train_folder, command, said, tmp_path):
+    root = fill(tmp_path / "pictures", *(f"{part}/{name}" for part in ("train", "val") for name in ("cat", "dog")))
+    bad = [root / "train/cat/1.png", root / "train/dog/7.png", root / "val/dog/2.png"]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:400])
+    shutil.copy(root / "train/cat/2.png", root / "val/cat/again.png")
+    with pytest.raises(SgResnetsError) as error:
+        train_folder(root)
+    assert str(error.value).startswith("3 damaged pictures: repair or remove them") and not list(
+        tmp_path.glob("*/RUN_*")
+    )
+    assert all(f"{path}: " in str(error.value) for path in bad)
+    _, run = train_folder(root, "dataset_params.train_dataset_params.on_bad_image=skip")
+    assert "3 damaged pictures left out: train/cat/1.png, train/dog/7.png, val/dog/2.png" in said()
+    assert "1 picture in two parts, such as train/cat/2.png and val/cat/again.png" in said()
+    assert len(rows_of(run / "report_val.csv")) == 16 and len(torch.load(run / "ckpt_best.pth")["recipe"]) > 5
+
+    code, out, _ = command("check", root)
+    assert code == 1 and "33 pictures looked at, 3 damaged:" in out and all(f"{path}: " in out for path in bad)
+    for path in bad:
+        path.unlink()
+    code, out, _ = command("check", root)
+    assert code == 0 and "2 classes, pictures: 14 train, 16 val" in out and "30 pictures looked at, 0 damaged" in out
+    (tmp_path / "empty").mkdir()
+    assert command("check", tmp_path / "empty")[2].endswith("empty has no pictures")
+
+
+def test_pictures_are_prepared_as_those_of_the_weights(train_folder, said, tmp_path):
+    root = fill(tmp_path / "pictures", "cat", "dog")
+    mean = "dataset_params.train_dataset_params.mean=[0.5,0.4,0.3]"
+    data = "dataset_params.train_dataset_params"
+    _, run = train_folder(root, mean, f"{data}.std=[0.2,0.2,0.2]", f"{data}.fit=squash", f"{data}.size=[16,24]")
+    start = f"checkpoint_params.checkpoint_path={run}"
+    _, tuned = train_folder(root, start, "experiment_name=tuned", size=False)
+    params = [torch.load(each / "ckpt_best.pth")["processing_params"] for each in (run, tuned)]
+    assert params[0] == params[1] and "was trained with" not in said()
+    train_folder(root, start, f"{data}.size=32", "experiment_name=other", size=False)
+    assert f"size=32, but {run} was trained with [16, 24]: leave size out for that" in said()
+
+
+def test_many_pictures_are_predicted_and_a_bad_one_stops_none(train_folder, command, tmp_path, monkeypatch):
+    root = fill(tmp_path / "pictures", "ant", "bee", "cow")
+    data = "dataset_params.train_dataset_params"
+    _, run = train_folder(root, "epochs=3", f"{data}.size=24", f"{data}.fit=squash", size=False)
+    monkeypatch.chdir(root)
+    code, out, _ = command("predict", run, "ant", "*/0.png")
+    assert code == 0 and len(out.splitlines()) == 8 + 3 and out.startswith("ant/0.png  ")
+    (tmp_path / "bad.png").write_text("x")
+    code, out, words = command("predict", run, "ant/0.png", tmp_path / "bad.png", "none.png", "bee/0.png", "--top", "2")
+    assert code == 1 and [line.split()[0] for line in out.splitlines()] == ["ant/0.png", "bee/0.png"]
+    assert len(out.splitlines()[0].split()) == 5
+    assert "bad.png cannot be read as an image" in words and "no image at none.png" in words
+
+    code, out, _ = command("predict", run, "cow", "--csv", tmp_path / "out.csv", "--top", "9", "--tta", "flip")
+    rows = rows_of(tmp_path / "out.csv")
+    assert code == 0 and len(rows) == 8 and "8 images" in out
+    assert sum(float(rows[0][f"probability{n}"]) for n in ("", "_2", "_3")) == pytest.approx(1, abs=1e-3)
+    square = Image.open("cow/0.png").crop((0, 0, 24, 24))  # nothing is cut off at one side alone
+    square.save(tmp_path / "a.png")
+    square.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "b.png")
+    pair = [tmp_path / "a.png", tmp_path / "b.png"]
+    either, both = (command("predict", run, *pair, *how)[1] for how in ((), ("--tta", "flip")))
+    shares = [[line.split()[1:] for line in out.splitlines()] for out in (either, both)]
+    assert shares[0][0] != shares[0][1] and shares[1][0] == shares[1][1]
+    assert command("predict", run, "cow", "--tta", "crop")[2] == "sg-resnets: --tta crop: valid: flip"
+    assert command("export", run, tmp_path / "net.onnx")[0] == 0
+    code, by_file, _ = command("predict", tmp_path / "net.onnx", "cow")
+    assert code == 0 and by_file == command("predict", run, "cow")[1]
+
+
+@pytest.mark.parametrize("recipe", ["image_folder_resnet18", "fashion_mnist_mini_resnet20"])
+def test_rare_classes_are_drawn_as_often_as_others(train, train_folder, recipe, tmp_path):
+    sampler = "+dataset_params.train_dataloader_params.sampler={ClassBalancedSampler:{oversample_aggressiveness:1.0}}"
+    if recipe == "image_folder_resnet18":
+        root = fill(tmp_path / "pictures", "train/ant", "train/bee", "train/cow", count=20)
+        for path in sorted((root / "train" / "cow").iterdir())[2:]:
+            path.unlink()
+        fill(root, "val/ant", "val/bee", "val/cow", count=2)
+        train_folder(root, sampler)
+    else:
+        train(sampler)
+    from super_gradients.training.datasets.samplers.class_balanced_sampler import ClassBalancer
+
+    from sg_resnets.host.datasets import HostImageFolder
+
+    if recipe == "image_folder_resnet18":
+        data = HostImageFolder(str(root), size=8)
+        factors = np.array(ClassBalancer.get_sample_repeat_factors(data, None, 1.0))
+        assert np.bincount(data.targets, weights=factors) == pytest.approx([20, 20, 20])
+        slow = [1.0, 1.0, 10.0]
+        assert factors.tolist() == pytest.approx([slow[label] for label in data.targets])
