@@ -38,6 +38,7 @@ WHAT_SEES = {
     "loggers": "integration/test_training_runs.py"
     "::test_a_logger_without_its_packages_is_a_line_where_no_recipe_is_checked",
     "log_files": "host/test_repairs.py::test_a_log_that_cannot_be_written_is_said_once",
+    "cross_entropy": "host/test_losses.py::test_weights_and_smoothing_are_pytorchs",
     "names": "integration/test_entry_points.py::test_an_unknown_architecture_is_of_the_type_that_callers_catch",
     "help": "integration/test_start_up.py::test_help_option",
     "mixed_precision": "integration/test_optimisation.py::test_mixed_precision",

@@ -25,6 +25,7 @@ from sg_resnets.host.gpu import (
     with_fused_optimizer,
 )
 from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.host.repairs.losses import with_class_weights
 from sg_resnets.models import ResNet
 from sg_resnets.training.determinism import deterministic
 from sg_resnets.training.memory import keep_freed_memory
@@ -55,6 +56,7 @@ def train_checked(
     if OmegaConf.is_config(training_params):
         training_params = OmegaConf.to_container(training_params, resolve=True)
     training_params = with_fused_optimizer(dict(training_params or {}))
+    training_params = with_class_weights(training_params, getattr(train_loader, "dataset", None))
     batches = training_params.get("max_train_batches") or (len(train_loader) if train_loader is not None else 0)
     training_params = with_compiled_network(training_params, model, training_params.get("max_epochs", 0) * batches)
     if training_params.get("ema") and train_loader is not None:
