@@ -132,11 +132,18 @@ def recipes() -> None:
 
 @app.command()
 def train(recipe: str, overrides: Overrides = None, allow_code: AllowCode = False) -> None:
-    """Train a recipe: `python -m super_gradients.train_from_recipe --config-name=RECIPE OVERRIDES`."""
-    if recipe not in (known := known_recipes()):
-        raise SgResnetsError(f"unknown recipe '{recipe}': {choices(recipe, known)}")
+    """Train a recipe, ours by its name or a YAML file of yours: `python -m super_gradients.train_from_recipe
+    --config-name=RECIPE OVERRIDES`."""
+    where = []
+    if recipe.endswith((".yaml", ".yml")):
+        file = Path(recipe).expanduser().absolute()
+        if not file.is_file():
+            raise SgResnetsError(f"there is no file {recipe}")
+        where, recipe = [f"--config-dir={file.parent}"], file.stem
+    elif recipe not in (known := known_recipes()):
+        raise SgResnetsError(f"unknown recipe '{recipe}': {choices(recipe, known)}; or a file of yours, mine.yaml")
     module = "super_gradients.train_from_recipe"
-    sys.argv = [module, f"--config-name={recipe}", *(overrides or [])]
+    sys.argv = [module, *where, f"--config-name={recipe}", *(overrides or [])]
     with refusing(not allow_code):
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 

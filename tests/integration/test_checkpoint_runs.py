@@ -125,6 +125,18 @@ def test_a_checkpoint_runs_no_module_unasked(train, host, tmp_path, monkeypatch)
             list(use(Path("sent.pth"), []))
 
 
+def test_a_recipe_of_ones_own_is_trained_by_its_file(sg_resnets_command, tmp_path):
+    folder = tmp_path / "my recipes"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("defaults:\n  - fashion_mnist_mini_resnet20\n  - _self_\nexperiment_name: own\n")
+    done = sg_resnets_command(
+        "train", "my recipes/mine.yaml", "+debug=smoke", f"ckpt_root_dir={tmp_path}", cwd=tmp_path
+    )
+    assert done.returncode == 0 and list((tmp_path / "own").glob("RUN_*/ckpt_best.pth")), done.stderr[-500:]
+    done = sg_resnets_command("train", "none.yaml", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr == "sg-resnets: there is no file none.yaml\n"
+
+
 HOSTILE = "+training_hyperparams.extra={_target_: os.mkdir, path: %s}"
 
 

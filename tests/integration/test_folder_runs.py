@@ -204,3 +204,16 @@ def test_rare_classes_are_drawn_as_often_as_others(train, train_folder, recipe, 
         assert np.bincount(data.targets, weights=factors) == pytest.approx([20, 20, 20])
         slow = [1.0, 1.0, 10.0]
         assert factors.tolist() == pytest.approx([slow[label] for label in data.targets])
+
+
+def test_torchvisions_folders_are_held_against_the_network_too(picture_folder, host):
+    from super_gradients.training import models
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+
+    from sg_resnets.host.trainer import check_data
+
+    look = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+    loader = DataLoader(datasets.ImageFolder(str(picture_folder / "train"), look), 2)
+    with pytest.raises(SgResnetsError, match="the network has 3 classes but the data has 2"):
+        check_data(models.get("resnet20_cifar", num_classes=3), loader)

@@ -85,6 +85,12 @@ def _pair(side: int | Sequence[int]) -> tuple[int, int]:
     return (side, side) if isinstance(side, int) else (side[0], side[1])
 
 
+def class_names_of(dataset: Any) -> list[str] | None:
+    """The names of a data set's classes, of ours or of torchvision's, if it has any."""
+    names = getattr(dataset, "class_names", None) or getattr(dataset, "classes", None)
+    return None if names is None else list(names)
+
+
 def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
     """`values` as plain floats, one for each channel; `std` has to be positive.
 

@@ -15,6 +15,7 @@ from super_gradients.training.utils.ema_decay_schedules import EMA_DECAY_FUNCTIO
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sg_resnets.data.preprocessing import class_names_of
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.divergence import ROLLBACK, StopWhenNotFinite
 from sg_resnets.host.gpu import (
@@ -168,7 +169,7 @@ def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader 
                 f"mixup and cutmix pair the images of a batch: batch_size={loader.batch_size} must be even, and "
                 "dataset_params.train_dataloader_params.drop_last=True where the last batch is not"
             )
-    names, head = getattr(loader.dataset, "class_names", None), getattr(network, "fc", None)
+    names, head = class_names_of(loader.dataset), getattr(network, "fc", None)
     if names and isinstance(network, ResNet) and isinstance(head, nn.Linear) and head.out_features != len(names):
         raise SgResnetsError(
             f"the network has {head.out_features} classes but the data has {len(names)}: "

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from super_gradients import Trainer
 from super_gradients.training.utils.callbacks import Phase, PhaseCallback, PhaseContext
 
+from sg_resnets.data.preprocessing import class_names_of
 from sg_resnets.diagnostics.classification import Classification
 from sg_resnets.quantization.graph import is_quantized
 from sg_resnets.runs.build import build_network, build_quantized, follow_split, loader_of, only_warnings, recipe_of
@@ -115,7 +116,7 @@ def evaluate_checkpoint(
     collected = Collect()
     with only_warnings(), TemporaryDirectory() as folder:  # SuperGradients makes one; nothing is written into it
         loader = loader_of(recipe, "val")
-        names = getattr(loader.dataset, "class_names", None)
+        names = class_names_of(loader.dataset)
         refuse_other_classes(path, state, names or [])
         results = Trainer(experiment_name=recipe.experiment_name, ckpt_root_dir=folder).test(
             model=network,

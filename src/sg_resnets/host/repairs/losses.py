@@ -10,6 +10,7 @@ from super_gradients.training.losses import label_smoothing_cross_entropy_loss
 from super_gradients.training.losses.label_smoothing_cross_entropy_loss import CrossEntropyLoss
 from torch import Tensor
 
+from sg_resnets.data.preprocessing import class_names_of
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.utils.checks import is_number
 from sg_resnets.utils.errors import SgResnetsError, choices
@@ -49,7 +50,7 @@ def with_class_weights(training_params: dict[str, Any], dataset: Any) -> dict[st
     Raises:
         SgResnetsError: it is none of these, or not one number for each class of the data.
     """
-    names = getattr(dataset, "class_names", None)
+    names = class_names_of(dataset)
     if names is None:
         return training_params
 
