@@ -129,6 +129,7 @@ def test_accents_in_two_forms_are_one_class_between_parts_and_refused_within_one
     [
         ([], "no class folders, and two are needed at least; expected .*/train/<class>/ and .*/val/<class>/, or"),
         (["cat"], "one class folder, cat, and two"),
+        (["train", "val"], "train has no class folders; expected"),
         (["train/cat", "train/dog", "val/cat"], "train/ and val/ of .* differ in the classes dog"),
         (
             ["train/cat", "train/dog", "val/cat", "val/dog", "test/cow"],
@@ -170,3 +171,13 @@ def test_a_folder_that_cannot_be_read_is_one_line(fill, monkeypatch):
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(SgResnetsError, match=r"dog cannot be read \(Permission denied\): change its permissions"):
         contents(root)
+
+
+def test_a_class_may_be_called_train(fill):
+    assert contents(fill("bus", "car", "train")).class_names == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 20, -0.1, "half"])
+def test_a_wrong_fraction_is_refused(fill, wrong):
+    with pytest.raises(SgResnetsError, match=r"val_fraction=.*: must be a number > 0 and < 1"):
+        contents(fill("cat", "dog"), val_fraction=wrong)

@@ -15,7 +15,7 @@ from sg_resnets.distillation import losses
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.curves import read_curves
 from sg_resnets.runs.evaluate import evaluate_checkpoint
-from support import COMMAND, SAME_WORK, two_processes
+from support import COMMAND, ENVIRONMENT, SAME_WORK, two_processes
 
 
 @pytest.mark.parametrize("launcher", ["recipe", "torchrun"])
@@ -224,3 +224,21 @@ def test_all_processes_go_back_together_when_one_of_them_diverges(tmp_path):
     assert "of the rate (1 of at most 3 rollbacks)" in done.stderr and len(runs) == 1
     latest = torch.load(runs[0] / "ckpt_latest.pth", weights_only=True)
     assert latest["epoch"] == 2 and latest["progress"]["rollbacks"] == 1
+
+
+def test_two_processes_train_on_a_folder_and_one_reports_on_it(picture_folder, tmp_path):
+    (picture_folder / "train" / "cat" / "damaged.png").write_bytes(b"x")
+    data = "dataset_params.train_dataset_params"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "super_gradients.train_from_recipe", "--config-name=image_folder_resnet18",
+            f"{data}.root={picture_folder}", f"{data}.size=16", f"{data}.on_bad_image=skip", "epochs=1", "batch_size=2",
+            "architecture=resnet20_cifar", "+arch_params.depth=8", "num_workers=0", "multi_gpu=DDP", "num_gpus=2",
+            f"ckpt_root_dir={tmp_path}",
+        ],
+        cwd=tmp_path, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = tmp_path.glob("image_folder_*/RUN_*")
+    assert (run / "report_val.html").is_file() and (run / ".hydra" / "finished").is_file()
+    assert json.loads((run / "report_val.json").read_text())["images"] == 4

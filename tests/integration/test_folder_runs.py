@@ -44,10 +44,11 @@ def train_folder(train):
 def said(caplog):
     """What has been logged, as one text."""
     caplog.set_level(logging.INFO)
-    for name in ("sg_resnets.host.folders", "super_gradients"):
+    names = ("sg_resnets.host.folders", "sg_resnets.runs.evaluate", "super_gradients")
+    for name in names:
         logging.getLogger(name).addHandler(caplog.handler)
     yield lambda: caplog.text
-    for name in ("sg_resnets.host.folders", "super_gradients"):
+    for name in names:
         logging.getLogger(name).removeHandler(caplog.handler)
 
 
@@ -78,6 +79,9 @@ def test_one_folder_is_all_that_is_needed(train_folder, command, said, tmp_path)
     assert {os.path.relpath(row["file"], root) for row in rows_of(run / "report_val.csv")} == validated
     _, tuned = train_folder(root, f"checkpoint_params.checkpoint_path={run}", "experiment_name=tuned")
     assert {row["file"] for row in rows_of(tuned / "split.csv") if row["part"] == "val"} == validated
+    (root / "bee" / "0.png").unlink()  # one that was taken away since
+    assert command("evaluate", run)[0] == 0
+    Image.new("RGB", (50, 40)).save(root / "bee" / "0.png")
     moved = tmp_path / "moved"
     root.rename(moved)
     code, out, _ = command("evaluate", run, "--root", moved)
@@ -95,11 +99,18 @@ def test_another_part_or_folder_is_evaluated_and_other_classes_are_refused(train
     others = fill(tmp_path / "others", "val/cat", "val/dog", count=3)
     code, out, _ = command("evaluate", run, f"dataset_params.val_dataset_params.root={others}")
     assert code == 0 and f"{others}, val" in out and "     6" in out
+    first, second = (command("evaluate", run, "--split", "train")[1] for _ in range(2))
+    assert first == second and "    16" in first  # nothing is drawn
+    flat = fill(tmp_path / "flat", "cat", "dog", count=5)
+    assert "    10" in command("evaluate", run, "--root", flat)[1]  # all of it
     code, _, words = command("evaluate", run, "--split", "tset")
-    assert code == 1 and "split='tset': must be one of train, val, test" in words
+    assert code == 1 and "split='tset': must be one of train, val, test, all" in words
     code, _, words = command("evaluate", run, "epoch=3")
     assert code == 1 and "'epoch=3' overrides nothing" in words
 
+    three = fill(tmp_path / "three", "val/cat", "val/dog", "val/eel")
+    code, _, words = command("evaluate", run, "--root", three)
+    assert code == 1 and "trained on 2 classes, and the data has 3, different are eel" in words
     wrong = fill(tmp_path / "wrong", "val/cat", "val/eel")
     code, _, words = command("evaluate", run, "--root", wrong)
     assert code == 1 and "its class 1 is dog, that of the data eel" in words and "\n" not in words.strip()
@@ -113,7 +124,7 @@ def test_another_part_or_folder_is_evaluated_and_other_classes_are_refused(train
     assert not torch.equal(fresh.fc.weight.cpu(), trained["fc.weight"])
 
 
-def test_damaged_pictures_are_named_before_training_or_left_out(train_folder, command, said, tmp_path):
+def test_damaged_pictures_are_named_before_training_or_left_out(train_folder, command, said, tmp_path, monkeypatch):
     root = fill(tmp_path / "pictures", *(f"{part}/{name}" for part in ("train", "val") for name in ("cat", "dog")))
     bad = [root / "train/cat/1.png", root / "train/dog/7.png", root / "val/dog/2.png"]
     for path in bad:
@@ -125,7 +136,8 @@ def test_damaged_pictures_are_named_before_training_or_left_out(train_folder, co
         tmp_path.glob("*/RUN_*")
     )
     assert all(f"{path}: " in str(error.value) for path in bad)
-    _, run = train_folder(root, "dataset_params.train_dataset_params.on_bad_image=skip")
+    monkeypatch.chdir(tmp_path)
+    _, run = train_folder("pictures", "dataset_params.train_dataset_params.on_bad_image=skip")
     assert "3 damaged pictures left out: train/cat/1.png, train/dog/7.png, val/dog/2.png" in said()
     assert "1 picture in two parts, such as train/cat/2.png and val/cat/again.png" in said()
     assert len(rows_of(run / "report_val.csv")) == 16 and len(torch.load(run / "ckpt_best.pth")["recipe"]) > 5
@@ -149,6 +161,10 @@ def test_pictures_are_prepared_as_those_of_the_weights(train_folder, said, tmp_p
     _, tuned = train_folder(root, start, "experiment_name=tuned", size=False)
     params = [torch.load(each / "ckpt_best.pth")["processing_params"] for each in (run, tuned)]
     assert params[0] == params[1] and "was trained with" not in said()
+    _, padded = train_folder(root, start, f"{data}.fit=crop", "experiment_name=cropped", size=False)
+    train_folder(
+        root, f"checkpoint_params.checkpoint_path={padded}", f"{data}.fit=pad", "experiment_name=pad", size=False
+    )
     train_folder(root, start, f"{data}.size=32", "experiment_name=other", size=False)
     assert f"size=32, but {run} was trained with [16, 24]: leave size out for that" in said()
 
@@ -217,3 +233,25 @@ def test_torchvisions_folders_are_held_against_the_network_too(picture_folder, h
     loader = DataLoader(datasets.ImageFolder(str(picture_folder / "train"), look), 2)
     with pytest.raises(SgResnetsError, match="the network has 3 classes but the data has 2"):
         check_data(models.get("resnet20_cifar", num_classes=3), loader)
+
+
+def test_a_report_that_cannot_be_made_fails_no_training(train_folder, command, said, tmp_path, monkeypatch):
+    from sg_resnets.runs import report
+
+    def full(*_):
+        raise SgResnetsError("report_val.html cannot be written (full): is the disk full?")
+
+    root = fill(tmp_path / "pictures", "cat", "dog")
+    monkeypatch.setattr(report.Report, "write", full)
+    _, run = train_folder(root)
+    assert "no report: report_val.html cannot be written" in said() and (run / ".hydra" / "finished").is_file()
+    code, out, _ = command("evaluate", run)
+    assert code == 0 and "Accuracy" in out and "report:" not in out
+
+
+def test_names_of_another_encoding_are_kept(train_folder, command, tmp_path):
+    root = fill(tmp_path / "pictures", "cat", "dog")
+    old = os.fsencode(root / "cat") + b"/K\xe4fer.png"  # from an old archive
+    os.rename(os.fsencode(root / "cat" / "0.png"), old)
+    _, run = train_folder(root)
+    assert (run / "report_val.html").is_file() and command("evaluate", run)[0] == 0

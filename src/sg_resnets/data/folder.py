@@ -1,6 +1,7 @@
 """Which pictures a folder holds, of which classes, and which part of them each is for."""
 
 import csv
+import logging
 import os
 import unicodedata
 from collections import Counter
@@ -11,9 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sg_resnets.data.pictures import endings
+from sg_resnets.utils.checks import integer, number
 from sg_resnets.utils.errors import SgResnetsError, choices
 
+logger = logging.getLogger(__name__)
+
 PARTS = ("train", "val", "test")
+VAL_FRACTION = number("a number > 0 and < 1", lambda value: 0 < value < 1)
+SPLIT = "split.csv"  # in a run's folder: which pictures it was trained and validated on, where it chose them itself
 _FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 # What systems and programs leave beside pictures; besides, all whose names begin with a dot, an @ or a #.
 _OF_SYSTEMS = frozenset(
@@ -48,11 +54,13 @@ class Contents:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def part(self, name: str) -> list[Picture]:
-        """Return the pictures of a part.
+        """Return the pictures of a part, or of "all".
 
         Raises:
             SgResnetsError: there is no such part.
         """
+        if name == "all":
+            return [picture for pictures in self.parts.values() for picture in pictures]
         if name not in self.parts:
             raise SgResnetsError(f"{self.root} has no {name} part: {choices(name, self.parts)}")
         return self.parts[name]
@@ -74,9 +82,11 @@ def contents(
     Raises:
         SgResnetsError: there is no such thing, or what there is cannot be trained on.
     """
+    VAL_FRACTION("val_fraction", val_fraction)
+    integer(0)("split_seed", seed)
     root = Path(root).expanduser()
-    if labels is None and root.is_file():
-        root, labels = root.parent, root
+    if root.is_file():
+        root, labels = root.parent, labels or root
     try:
         if labels is not None:
             found = _of_csv(root, Path(labels).expanduser())
@@ -168,13 +178,17 @@ def _part_folders(root: Path) -> dict[str, Path]:
     folders = {entry.name.lower(): Path(entry.path) for entry in _entries(root) if entry.is_dir()}
     found = {}
     for part, names in _FOLDERS.items():
-        of_part = [folders[name] for name in names if name in folders]
+        of_part = [folders[name] for name in names if name in folders and _has_folders(folders[name])]
         if len(of_part) > 1:
             names_found = " and ".join(folder.name for folder in of_part)
             raise SgResnetsError(f"{root} has {names_found}, which mean the same: keep one of them")
         if of_part:
             found[part] = of_part[0]
     return found
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(entry.is_dir() for entry in _entries(folder))
 
 
 def _of_parts(root: Path, folders: dict[str, Path], part: str | None) -> Contents:
@@ -200,6 +214,8 @@ def _of_parts(root: Path, folders: dict[str, Path], part: str | None) -> Content
 def _of_classes(root: Path) -> Contents:
     classes = _class_folders(root)
     _refuse_too_few(list(classes), root, root)
+    if {name.lower() for name in classes} <= {name for names in _FOLDERS.values() for name in names}:
+        raise SgResnetsError(f"{root}/{next(iter(classes))} has no class folders; {LAYOUTS.format(root=root)}")
     left_out: Counter[str] = Counter()
     return Contents(root, tuple(classes), {"train": _labelled(list(classes), classes, left_out)}, True, left_out)
 
@@ -280,7 +296,9 @@ def _of_csv(root: Path, file: Path) -> Contents:
         before = parts.setdefault(row["part"], {}).setdefault(row["file"], picture)
         if before.label != picture.label:
             raise SgResnetsError(f"{file} gives {row['file']} two classes, {names[before.label]} and {row['class']}")
-    if missing:
+    if missing and parts and is_split_of_run(file):  # taken away since
+        logger.warning(f"{len(missing)} of the {len(rows)} pictures of {file} are not in {places[0]} any more")
+    elif missing:
         shown = ", ".join(missing[:5]) + (f", ... ({len(missing)} in all)" if len(missing) > 5 else "")
         raise SgResnetsError(f"{file} lists files that are not in {places[0]}: {shown}")
     if "train" not in parts:
@@ -294,6 +312,11 @@ def _of_csv(root: Path, file: Path) -> Contents:
     return Contents(places[0], tuple(names), listed, "val" not in listed)
 
 
+def is_split_of_run(file: Path) -> bool:
+    """Whether a file says how a run has split its pictures."""
+    return file.name == SPLIT and file.is_file() and (file.parent / ".hydra").is_dir()
+
+
 def _rows(file: Path) -> Iterator[dict[str, str]]:
     """The rows of a CSV file: file, class, part.
 
@@ -301,7 +324,7 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
         SgResnetsError: it is no such file.
     """
     try:
-        with open(file, newline="", encoding="utf-8-sig") as opened:
+        with open(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
             reader = csv.DictReader(opened)
             columns = reader.fieldnames or []
             if not {"file", "class"} <= {*columns}:

@@ -21,7 +21,7 @@ from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import RandomResizedCrop, v2
 
 from sg_resnets.data.fitting import Fitting, luma
-from sg_resnets.data.folder import PARTS, Contents, contents
+from sg_resnets.data.folder import PARTS, contents, relative
 from sg_resnets.data.image_tensors import Samples, balanced_first
 from sg_resnets.data.pictures import read_rgb
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
@@ -40,7 +40,7 @@ class ImageFolderImages(Dataset):
     Args:
         root: the folder, or a CSV file that lists pictures: see `data.folder.contents`.
         train: whether this is the training part, "train", or "val".
-        split: "train", "val" or "test" in its place.
+        split: "train", "val", "test" or "all" in its place.
         augmented: whether images are cropped, mirrored and so on at random; None: where it is the training part.
         size: height and width in pixels: a number, or [height, width].
         fit: "crop": a random part in training, and the centre otherwise; "squash" and "pad": the whole picture.
@@ -54,7 +54,7 @@ class ImageFolderImages(Dataset):
         labels: a CSV file with the columns file, class and, if it likes, part.
         val_fraction: of each class so much is put aside where there is no validation part.
         split_seed: decides which.
-        left_out: files that are not used.
+        left_out: files that are not used, by their paths within `root`.
         max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
         skip_samples: leave out so many before that.
 
@@ -84,7 +84,7 @@ class ImageFolderImages(Dataset):
         left_out: Sequence[str] = (),
         skip_samples: int = 0,
     ):
-        self.part = one_of(*PARTS)("split", split or ("train" if BOOLEAN("train", train) else "val"))
+        self.part = one_of(*PARTS, "all")("split", split or ("train" if BOOLEAN("train", train) else "val"))
         self.augmented = (split or train) in (True, "train") if augmented is None else augmented
         self.horizontal_flip = BOOLEAN("horizontal_flip", horizontal_flip)
         self.random_erasing = PROBABILITY("random_erasing", random_erasing)
@@ -93,11 +93,10 @@ class ImageFolderImages(Dataset):
         ratio = (0.875 if fit == "crop" else 1.0) if crop_ratio is None else crop_ratio
         self.fitting = Fitting.of(size, fit, ratio, interpolation, self.mean if channels == 3 else self.mean * 3)
         self.augmentation = self.augmentation_of(augment) if self.augmented else None
-        found = contents(root, labels, val_fraction, split_seed, self.part)
-        self.contents: Contents = found
+        found = contents(root, labels, val_fraction, split_seed, None if self.part == "all" else self.part)
         self.classes = self.class_names = list(found.class_names)
         skipped = frozenset(left_out)
-        kept = [each for each in found.part(self.part) if each.path not in skipped]
+        kept = [each for each in found.part(self.part) if relative(each.path, found.root) not in skipped]
         self.samples: list[tuple[str, int]] = [(each.path, each.label) for each in kept]
         self.targets = [label for _, label in self.samples]
         if max_samples is not None or skip_samples:

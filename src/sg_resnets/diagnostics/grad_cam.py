@@ -17,11 +17,16 @@ def last_maps(network: nn.Module) -> nn.Module:
     Raises:
         SgResnetsError: there is none.
     """
-    stages = [module for name, module in network.named_children() if name.startswith("layer")]
+    stages = [each for name, each in network.named_children() if name.startswith("layer") and _runs(each)]
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if not stages and not convolutions:
         raise SgResnetsError("Grad-CAM needs feature maps, and this network has no convolution")
     return stages[-1] if stages else convolutions[-1]
+
+
+def _runs(stage: nn.Module) -> bool:
+    """Whether it is one that is called: a traced network keeps containers whose layers it calls itself."""
+    return isinstance(stage, nn.Sequential) and len(stage) > 0
 
 
 def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -35,7 +40,7 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         kept.append(output.detach().requires_grad_())  # the gradient is needed from here on alone
-        return kept[-1]
+        return kept[-1].clone()  # which the next layer may change
 
     handle = last_maps(network).register_forward_hook(keep)
     try:

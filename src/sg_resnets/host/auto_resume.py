@@ -15,6 +15,7 @@ from super_gradients.common.environment.ddp_utils import is_launched_using_sg
 from super_gradients.training.sg_trainer.sg_trainer import QuantizationResult
 
 from sg_resnets.host.current_run import CurrentRun
+from sg_resnets.runs.build import follow_split
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import BEST, LATEST, is_finished, runs_with
 from sg_resnets.runs.recipes import is_quantization
@@ -109,6 +110,7 @@ def resume_run(recipe: Any, run: Path) -> None:
         recipe.training_hyperparams.run_id = run.name
         if state.get("progress", {}).get("stop_training"):
             recipe.training_hyperparams.max_epochs = max(state["epoch"], 1)
+    follow_split(recipe, run)
     if not is_quantization(recipe):  # which calibrates the float network once more
         forget_first_weights(recipe)
 

@@ -21,8 +21,10 @@ from jsonschema import ValidationError
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from super_gradients.common.abstractions.abstract_logger import get_logger
+from super_gradients.common.data_types.enum import MultiGPUMode
 from super_gradients.common.environment import omegaconf_utils
 from super_gradients.common.environment.checkpoints_dir_utils import get_checkpoints_dir_path
+from super_gradients.common.environment.device_utils import device_config
 from super_gradients.common.environment.omegaconf_utils import RecipeShortcutsCallback
 from super_gradients.common.exceptions.factory_exceptions import UnknownTypeException
 from super_gradients.training.kd_trainer.kd_trainer import KDTrainer
@@ -72,9 +74,9 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
                 refuse_foreign_code(OmegaConf.to_container(recipe), plugins_of(recipe))
             trains = original.__name__ != "evaluate_from_config"
             settle_loaders(recipe)
+            make_paths_absolute(recipe)
             complete_folder(recipe, trains)
             check_recipe(recipe, trains)
-            make_paths_absolute(recipe)
         with running(recipe) as current:
             if original.__name__ == "quantize_from_config":
                 int8.complete(recipe)
@@ -88,8 +90,8 @@ def run(original: Callable[..., Any], cls: type[Trainer], cfg: Any, *args: Any, 
                 with launcher_ends_its_job(current):
                     result = original(cls, recipe, *args, **kwargs)
                 if trains:
-                    report_on_folder(recipe, current)
                     mark_finished(current)
+                    report_on_folder(recipe, current)
                 return result
 
 
@@ -100,13 +102,30 @@ def mark_finished(current: CurrentRun) -> None:
 
 
 def report_on_folder(recipe: Any, current: CurrentRun) -> None:
-    """Write the page on what a network makes of its folder of pictures into the run's folder."""
+    """Write the page on what a network makes of its folder of pictures into the run's folder; a training that has ended
+    well does not fail with it."""
     if current.folder is None or not reads_folder(recipe) or recipe.get("smoke"):
         return
     from sg_resnets.runs.evaluate import evaluate_checkpoint
 
-    evaluation = evaluate_checkpoint(current.folder, plugins_of(recipe))
-    logger.info(f"Report: {evaluation.page}")
+    try:
+        with alone():
+            page = evaluate_checkpoint(current.folder, plugins_of(recipe)).page
+    except Exception as error:  # whatever it is, the network is there
+        logger.warning(f"no report on {current.folder}: {one_line(error)}; `sg-resnets evaluate` writes one")
+    else:
+        logger.info(f"Report: {page}")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """While open, this is the only process: the others of a distributed training have gone."""
+    before = device_config.multi_gpu, device_config.assigned_rank
+    device_config.multi_gpu, device_config.assigned_rank = MultiGPUMode.OFF, -1
+    try:
+        yield
+    finally:
+        device_config.multi_gpu, device_config.assigned_rank = before
 
 
 class RecipeError(SgResnetsError, CompactHydraException):
@@ -295,7 +314,7 @@ def make_paths_absolute(recipe: Any) -> None:
         if not OmegaConf.is_dict(node) or OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
             continue
         path = Path(str(node.get(key) or "")).expanduser()
-        if node.get(key) and path.exists() and not path.is_absolute():
+        if node.get(key) and path.exists() and str(path.absolute()) != str(node[key]):
             node[key] = str(path.absolute())
 
 

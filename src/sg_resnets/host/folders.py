@@ -1,6 +1,7 @@
 """A recipe whose data is a folder of pictures: what the folder holds decides what the recipe leaves open, and what is
 wrong with it is said before training."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -8,15 +9,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from super_gradients.common.abstractions.abstract_logger import get_logger
-from super_gradients.common.environment.ddp_utils import get_local_rank
+from super_gradients.common.environment.ddp_utils import is_launched_using_sg
 
-from sg_resnets.data.folder import Contents, contents, relative
+from sg_resnets.data.folder import SPLIT, Contents, contents, is_split_of_run, relative
 from sg_resnets.data.preprocessing import settings_of
 from sg_resnets.host.current_run import CurrentRun
 from sg_resnets.models.pretrained import processing_of
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.runs import checkpoints
-from sg_resnets.runs.build import SPLIT, follow_split
+from sg_resnets.runs.build import follow_split
 from sg_resnets.runs.check import count_of, describe, in_two_parts, look_with_progress
 from sg_resnets.runs.find import find_checkpoint
 from sg_resnets.utils.checks import one_of
@@ -37,20 +38,21 @@ def complete_folder(recipe: Any, trains: bool) -> None:
     """
     if not reads_folder(recipe):
         return
+    data = recipe.dataset_params
+    if not (data.train_dataset_params.get("synthetic") or data.train_dataset_params.get("root")):
+        return  # which the data set says
     follow_splits(recipe)
     follow_settings(recipe)
-    data = recipe.dataset_params
     params: Any = OmegaConf.to_container(
         data[f"{'train' if trains else 'val'}_dataset_params"], resolve=True, throw_on_missing=True
     )
-    if params.get("synthetic"):
-        return
-    found = contents_of(params)
+    found = None if params.get("synthetic") else contents_of(params)
+    classes = len(found.class_names) if found else params["synthetic"]
     for key in _OF_NETWORKS:
         node = recipe.get(key)
         if OmegaConf.is_dict(node) and (OmegaConf.is_missing(node, "num_classes") or node.get("num_classes") is None):
-            node.num_classes = len(found.class_names)
-    if trains:
+            node.num_classes = classes
+    if trains and found:
         for line in describe(found):
             logger.info(line)
         leave_out_damaged(recipe, found)
@@ -61,10 +63,12 @@ def follow_settings(recipe: Any) -> None:
     recipe says itself holds, with a warning where it is something else."""
     data = recipe.dataset_params
     source, before = next(weights_before(recipe), ("", {}))
-    for key, value in before.items():
+    for key, value in sorted(before.items(), key=lambda each: each[0] == "crop_ratio"):  # after `fit`
         for node in (data.train_dataset_params, data.val_dataset_params):
             if key not in node or OmegaConf.is_interpolation(node, key):
                 continue
+            if key == "crop_ratio" and node.get("fit") not in (None, "crop"):
+                continue  # the whole picture is seen
             if node[key] is None:
                 node[key] = value
             elif plain(node[key]) != value:
@@ -98,7 +102,8 @@ def follow_splits(recipe: Any) -> None:
     keys = ("checkpoint_params", "student_checkpoint_params", "teacher_checkpoint_params")
     paths = [OmegaConf.select(recipe, f"{key}.checkpoint_path", throw_on_missing=False) for key in keys]
     if OmegaConf.select(recipe, "training_hyperparams.resume") and recipe.get("ckpt_root_dir"):
-        paths.append(Path(recipe.ckpt_root_dir, recipe.experiment_name))
+        run = recipe.training_hyperparams.get("run_id") or ""
+        paths.append(Path(recipe.ckpt_root_dir, recipe.experiment_name, run))
     for path in paths:
         if not path or str(path).startswith("https://"):
             continue
@@ -127,9 +132,10 @@ def leave_out_damaged(recipe: Any, found: Contents) -> None:
     train, val = (recipe.dataset_params[f"{part}_dataset_params"] for part in ("train", "val"))
     on_bad = one_of("raise", "skip")("on_bad_image", train.get("on_bad_image") or "raise")
     paths = [picture.path for pictures in found.parts.values() for picture in pictures]
-    if on_bad == "raise" and (len(paths) > LOOKED_AT or get_local_rank() > 0):
-        if get_local_rank() == 0:
-            logger.info(f"{len(paths):,} pictures, not looked at before training: `sg-resnets check {found.root}` does")
+    if on_bad == "raise" and (is_launched_using_sg() or int(os.environ.get("LOCAL_RANK", 0)) > 0):
+        return  # the process that has started this one has looked, or the first of them does
+    if on_bad == "raise" and len(paths) > LOOKED_AT:
+        logger.info(f"{len(paths):,} pictures, not looked at before training: `sg-resnets check {found.root}` does")
         return
     looked = look_with_progress(paths)
     damaged = sorted((each for each in looked if each.reason), key=lambda each: each.path)
@@ -140,18 +146,23 @@ def leave_out_damaged(recipe: Any, found: Contents) -> None:
     if damaged:
         names = ", ".join(relative(each.path, found.root) for each in damaged)
         logger.warning(f"{count_of(len(damaged), 'damaged picture')} left out: {names}")
-        train.left_out = val.left_out = [each.path for each in damaged]
+        train.left_out = val.left_out = [relative(each.path, found.root) for each in damaged]
     for line in in_two_parts(looked, found):
         logger.warning(line)
 
 
 def write_split(run: CurrentRun, folder: Path) -> None:
-    """Write which pictures a run trains and validates on into its folder, where it has chosen them itself."""
-    if not reads_folder(run.recipe) or run.recipe["dataset_params"]["train_dataset_params"].get("synthetic"):
+    """Write which pictures a run trains and validates on into its folder, where it has chosen them itself; a file that
+    is there stays."""
+    if (
+        (folder / SPLIT).exists()
+        or not reads_folder(run.recipe)
+        or run.recipe["dataset_params"]["train_dataset_params"].get("synthetic")
+    ):
         return
     params = run.recipe["dataset_params"]["train_dataset_params"]
     found = contents_of(params)
-    if found.is_split or Path(params.get("labels") or "").name == SPLIT:  # that of the run that it starts from
+    if found.is_split or is_split_of_run(Path(params.get("labels") or "")):  # that of the run that it starts from
         rows = [
             {"file": relative(picture.path, found.root), "class": found.class_names[picture.label], "part": part}
             for part, pictures in found.parts.items()

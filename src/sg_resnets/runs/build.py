@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from super_gradients.common.data_types.enum import StrictLoad
 from super_gradients.training import dataloaders, models
 
+from sg_resnets.data.folder import SPLIT, is_split_of_run
 from sg_resnets.quantization.graph import QuantizedNetwork, rebuild
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.runs.checkpoints import averaged_weights
@@ -23,7 +24,6 @@ _WHICH_IMAGES = (
     "root", "labels", "train", "split", "val_fraction", "split_seed", "left_out", "max_samples", "skip_samples",
     "synthetic",
 )  # fmt: skip
-SPLIT = "split.csv"  # in a run's folder: which pictures it was trained and validated on, where it chose them itself
 
 
 @contextlib.contextmanager
@@ -75,18 +75,22 @@ def build_quantized(recipe: DictConfig, state: Mapping[str, Any]) -> QuantizedNe
     return rebuild(build_network(recipe), params, averaged_weights(state))
 
 
-def follow_split(recipe: Any, run: Path) -> bool:
-    """Have a recipe use the pictures as a run has split them, where it did so and its folder has them; whether it
-    does."""
+def follow_split(recipe: Any, run: Path, everything: bool = False) -> bool:
+    """Have a recipe use the pictures as a run has split them, where it did so and its folder has them, or has
+    `everything`; whether it does."""
     file, data = run / SPLIT, recipe.dataset_params
-    root, labels = (OmegaConf.select(data, f"train_dataset_params.{key}") for key in ("root", "labels"))
-    if not file.is_file() or not root or (labels and Path(labels).name != SPLIT):
+    train, val = data.train_dataset_params, data.val_dataset_params
+    root, labels = train.get("root"), train.get("labels")
+    chosen = labels and not is_split_of_run(Path(labels))
+    if not is_split_of_run(file) or not root or chosen or val.get("labels") != labels or val.get("root") != root:
         return False
-    with open(file, encoding="utf-8", newline="") as rows:
-        if not Path(str(root), next(csv.DictReader(rows))["file"]).is_file():
+    place = Path(str(root)).expanduser()
+    place = place.parent if place.is_file() else place
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="") as rows:
+        if not (all if everything else any)((place / row["file"]).is_file() for row in csv.DictReader(rows)):
             return False
     with open_dict(recipe):
-        data.train_dataset_params.labels = data.val_dataset_params.labels = str(file.absolute())
+        train.labels = val.labels = str(file.absolute())
     return True
 
 

@@ -27,6 +27,8 @@ def check_folder(folder: Path) -> tuple[list[str], bool]:
         paths = [picture.path for pictures in found.parts.values() for picture in pictures]
     except SgResnetsError as error:  # it may hold pictures all the same
         found, lines, paths = None, [str(error)], pictures_in(folder) if folder.is_dir() else []
+        if not folder.is_dir():
+            raise
     if not paths:
         raise SgResnetsError(f"{folder} has no pictures")
     looked = look_with_progress(paths)
@@ -39,7 +41,7 @@ def check_folder(folder: Path) -> tuple[list[str], bool]:
 def describe(found: Contents) -> Iterator[str]:
     """Yield a few lines about what was found."""
     counts = ", ".join(f"{len(pictures):,} {part}" for part, pictures in found.parts.items())
-    chosen = "; val was taken from the training pictures, see split.csv of the run" if found.is_split else ""
+    chosen = "; val was taken from the training pictures, chosen by their names" if found.is_split else ""
     yield f"{found.root}: {len(found.class_names)} classes, pictures: {counts}{chosen}"
     sizes = Counter(picture.label for picture in found.parts.get("train", [])).most_common()
     if sizes:

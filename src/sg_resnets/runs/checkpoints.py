@@ -258,16 +258,25 @@ def refuse_twin(network: nn.Module, path: str | Path, recipe: Mapping[str, Any])
     )
 
 
-def refuse_other_classes(path: str | Path, state: Mapping[str, Any], names: Sequence[str]) -> None:
+def refuse_other_classes(
+    path: str | Path, state: Mapping[str, Any], names: Sequence[str], is_final: bool = False
+) -> None:
     """Refuse a checkpoint whose classifier knows as many classes as the data, `names`, and others, or in another order:
-    it would name all wrong. Where the numbers differ too, the classifier is replaced, or does not fit.
+    it would name all wrong. Where the numbers differ too, the classifier is replaced, or does not fit, unless it
+    `is_final`.
 
     Raises:
         MisfitError: they are such.
     """
     theirs, ours = list((state.get("processing_params") or {}).get("class_names") or []), list(names)
-    if not theirs or theirs == ours or len(theirs) != len(ours):
+    if not theirs or not ours or theirs == ours or (len(theirs) != len(ours) and not is_final):
         return
+    if is_final and len(theirs) != len(ours):
+        odd = ", ".join(sorted({*theirs} ^ {*ours})[:5])
+        raise MisfitError(
+            f"{path} was trained on {len(theirs)} classes, and the data has {len(ours)}, different are {odd}: give "
+            "data of the same classes"
+        )
     i = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if len({*pair}) == 2)
     order = "the same in another order" if sorted(theirs) == sorted(ours) else "others"
     raise MisfitError(

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from super_gradients import Trainer
+from super_gradients.common.abstractions.abstract_logger import get_logger
 from super_gradients.training.utils.callbacks import Phase, PhaseCallback, PhaseContext
+from torch.utils.data import SequentialSampler
 
+from sg_resnets.data.folder import contents
 from sg_resnets.data.preprocessing import class_names_of
 from sg_resnets.diagnostics.classification import Classification
 from sg_resnets.quantization.graph import is_quantized
@@ -21,6 +24,7 @@ from sg_resnets.runs.report import Report
 from sg_resnets.utils.dotlist import parse_dotlist
 from sg_resnets.utils.errors import SgResnetsError, choices
 
+logger = get_logger(__name__)
 SHOWN = 100  # classes up to which each has a line
 
 
@@ -104,20 +108,14 @@ def evaluate_checkpoint(
             raise SgResnetsError(f"'{override}' overrides nothing: {choices(key, recipe.dataset_params, limit=8)}")
     with open_dict(recipe):
         recipe.merge_with(parse_dotlist(overrides, "override", "dataset_params.val_dataset_params.size=256"))
-        data = recipe.dataset_params
-        if root is not None:
-            data.train_dataset_params.root = data.val_dataset_params.root = str(root.expanduser().absolute())
-        if split is not None:
-            data.val_dataset_params.split = split
-    follow_split(recipe, path.parent)
-    start_from(recipe, path)
+    place_data(recipe, path.parent, split, root)
     quantized = is_quantized(state["net"])
     network = build_quantized(recipe, state) if quantized else build_network(recipe, path)
     collected = Collect()
     with only_warnings(), TemporaryDirectory() as folder:  # SuperGradients makes one; nothing is written into it
         loader = loader_of(recipe, "val")
         names = class_names_of(loader.dataset)
-        refuse_other_classes(path, state, names or [])
+        refuse_other_classes(path, state, names or [], is_final=True)
         results = Trainer(experiment_name=recipe.experiment_name, ckpt_root_dir=folder).test(
             model=network,
             test_loader=loader,
@@ -136,11 +134,46 @@ def evaluate_checkpoint(
     labels, probabilities = torch.cat(collected.labels).cpu(), torch.cat(collected.probabilities).cpu()
     if labels.shape != probabilities.shape[:1] or labels.is_floating_point():
         return Evaluation(rows)
-    found = Classification(names or [*map(str, range(probabilities.shape[1]))], labels.numpy(), probabilities.numpy())
-    samples = getattr(loader.dataset, "samples", None)
-    files = [file for file, _ in samples] if samples else [str(i) for i in range(len(labels))]
-    report = Report(f"{recipe.architecture} on {data}", rows, found, files)
-    return Evaluation(rows, found, report.write(path.parent / f"report_{part}", network, loader.dataset))
+    columns = probabilities.shape[1]
+    if names is None or len(names) != columns:
+        names = [*map(str, range(columns))]
+    found = Classification(names, labels.numpy(), probabilities.numpy())
+    report = Report(f"{recipe.architecture} on {data}", rows, found, _files(loader, len(labels)))
+    try:
+        page = report.write(path.parent / f"report_{part}", network, loader.dataset)
+    except SgResnetsError as error:
+        logger.warning(f"no report: {error}")
+        page = None
+    return Evaluation(rows, found, page)
+
+
+def place_data(recipe: Any, run: Path, split: str | None, root: Path | None) -> None:
+    """Have a recipe evaluate on a part of its folder of pictures, or on all of another folder that has no parts; as
+    they are, and as its run has split them."""
+    data = recipe.dataset_params
+    is_folder = "image_folder" in (data.val_dataloader_params.get("dataset"), recipe.get("val_dataloader"))
+    if not is_folder and (split is not None or root is not None):
+        raise SgResnetsError("--split and --root are for folders of pictures, and the run was trained on other data")
+    if not is_folder:
+        return
+    with open_dict(recipe):
+        data.val_dataset_params.augmented = False  # the training part too
+        if root is not None:
+            data.train_dataset_params.root = data.val_dataset_params.root = str(root.expanduser().absolute())
+            data.train_dataset_params.labels = data.val_dataset_params.labels = None
+        follows = follow_split(recipe, run, everything=root is not None)
+        if root is not None and split is None and not follows and contents(root).is_split:
+            split = "all"
+        if split is not None:
+            data.val_dataset_params.split = split
+
+
+def _files(loader: Any, count: int) -> list[str]:
+    """The images' files, in the order in which a loader gives them; their numbers where that is not known."""
+    samples = getattr(loader.dataset, "samples", None) or []
+    is_listed = isinstance(loader.sampler, SequentialSampler) and len(samples) == count
+    pairs = [each for each in samples if isinstance(each, tuple) and isinstance(each[0], str)] if is_listed else []
+    return [file for file, *_ in pairs] if len(pairs) == count else [str(i) for i in range(count)]
 
 
 def _training_of(path: Path, state: Mapping[str, Any]) -> list[tuple[str, str]]:

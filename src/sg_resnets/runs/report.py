@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from sg_resnets.data import ImageFolderImages, InMemoryImages
 from sg_resnets.diagnostics.classification import Classification
 from sg_resnets.diagnostics.grad_cam import grad_cam
 from sg_resnets.utils.files import whole_file, write_bytes
@@ -47,7 +48,7 @@ class Report:
         self._write_csv(place.with_suffix(".csv"))
         write_bytes(place.with_suffix(".json"), json.dumps(self.figures(), indent=1).encode())
         page = place.with_suffix(".html")
-        write_bytes(page, self.page(place.name, self._gallery(network, dataset)).encode())
+        write_bytes(page, self.page(place.name, self._gallery(network, dataset)).encode(errors="backslashreplace"))
         return page
 
     def figures(self) -> dict[str, Any]:
@@ -71,7 +72,10 @@ class Report:
     def _write_csv(self, path: Path) -> None:
         names, found = self.found.names, self.found
         columns = self.files, found.labels, found.predictions, found.confidences
-        with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (
+            whole_file(path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(("file", "label", "prediction", "probability"))
             for name, label, prediction, probability in zip(*columns, strict=True):
@@ -81,9 +85,9 @@ class Report:
         """The surest mistakes: each picture as the network gets it, and with what speaks for the class it was given."""
         found, names = self.found, self.found.names
         places = found.worst_mistakes(GALLERY)
-        if not places or not hasattr(dataset, "mean") or not hasattr(dataset, "std"):
-            return []
-        images = torch.stack([dataset[place][0] for place in places])
+        if not places or not isinstance(dataset, InMemoryImages | ImageFolderImages):
+            return []  # of others it is not known how to show them
+        images = torch.stack([dataset[place][0] for place in places]).cpu()
         device = next(network.parameters()).device
         predictions = torch.from_numpy(found.predictions[places]).to(device)
         maps = grad_cam(network.eval(), images.to(device), predictions).cpu().numpy()

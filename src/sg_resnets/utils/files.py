@@ -105,7 +105,10 @@ def check_parent(path: Path) -> None:
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Write dicts with the same keys as CSV."""
-    with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows(rows)
