@@ -68,15 +68,9 @@ class Evaluation:
             f"{row.name:<{width}}  {row.precision:>9.4f}  {row.recall:.4f}  {row.f1:.4f}  {row.count:>6,}"
             for row in classes
         ]
-        mean = (
-            f"{self.found.mean(figure):>{width}.4f}" for figure, width in (("precision", 9), ("recall", 6), ("f1", 6))
-        )
-        return [
-            *lines,
-            f"{'mean':<{width}}  {'  '.join(mean)}  {len(self.found.labels):>6,}",
-            "",
-            f"report: {self.page}",
-        ]
+        precision, recall, f1 = (self.found.mean(figure) for figure in ("precision", "recall", "f1"))
+        lines.append(f"{'mean':<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {len(self.found.labels):>6,}")
+        return [*lines, "", f"report: {self.page}"] if self.page else lines
 
 
 def start_from(recipe: Any, checkpoint: Path) -> None:
