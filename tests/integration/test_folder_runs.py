@@ -152,6 +152,15 @@ def test_damaged_pictures_are_named_before_training_or_left_out(train_folder, co
     assert command("check", tmp_path / "empty")[2].endswith("empty has no pictures")
 
 
+def test_a_network_of_one_channel_gets_grey_pictures(train_folder, tmp_path):
+    network, run = train_folder(fill(tmp_path / "pictures", "cat", "dog"), "arch_params.in_channels=1")
+    steps = torch.load(run / "ckpt_best.pth")["processing_params"]["image_processor"]["ComposeProcessing"][
+        "processings"
+    ]
+    assert network.conv1.in_channels == 1 and {"ToGrayscale": {}} in steps
+    assert {"NormalizeImage": {"mean": [0.449], "std": [0.226]}} in steps
+
+
 def test_pictures_are_prepared_as_those_of_the_weights(train_folder, said, tmp_path):
     root = fill(tmp_path / "pictures", "cat", "dog")
     mean = "dataset_params.train_dataset_params.mean=[0.5,0.4,0.3]"

@@ -12,6 +12,7 @@ from super_gradients.common.abstractions.abstract_logger import get_logger
 from super_gradients.common.environment.ddp_utils import is_launched_using_sg
 
 from sg_resnets.data.folder import SPLIT, Contents, contents, is_split_of_run, relative
+from sg_resnets.data.image_folder import IMAGENET_MEAN, IMAGENET_STD
 from sg_resnets.data.preprocessing import settings_of
 from sg_resnets.host.current_run import CurrentRun
 from sg_resnets.models.pretrained import processing_of
@@ -43,6 +44,7 @@ def complete_folder(recipe: Any, trains: bool) -> None:
         return  # which the data set says
     follow_splits(recipe)
     follow_settings(recipe)
+    take_grey(recipe)
     params: Any = OmegaConf.to_container(
         data[f"{'train' if trains else 'val'}_dataset_params"], resolve=True, throw_on_missing=True
     )
@@ -78,6 +80,15 @@ def follow_settings(recipe: Any) -> None:
 def plain(value: Any) -> Any:
     """Return a recipe's value without OmegaConf's containers."""
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def take_grey(recipe: Any) -> None:
+    """Give a network of one channel grey pictures, with ImageNet's mean and deviation over the channels, unless the
+    recipe says others."""
+    train = recipe.dataset_params.train_dataset_params
+    channels = [(recipe.get(key) or {}).get("in_channels") for key in _OF_NETWORKS]
+    if 1 in channels and train.get("mean") is None and train.get("std") is None:
+        train.mean, train.std = [[round(sum(each) / 3, 3)] for each in (IMAGENET_MEAN, IMAGENET_STD)]
 
 
 def weights_before(recipe: Any) -> Iterator[tuple[str, dict[str, Any]]]:
