@@ -173,6 +173,14 @@ def test_a_folder_that_cannot_be_read_is_one_line(fill, monkeypatch):
         contents(root)
 
 
+def test_a_csv_file_of_windows_is_read(fill):
+    root = fill("cat", "dog", count=2)
+    rows = [f"{name}\\{i}.png,{name}" for name in ("cat", "dog") for i in (0, 1)]
+    (root / "labels.csv").write_bytes(("\ufeff" + "\r\n".join(["file,class", *rows])).encode())
+    found = contents(root / "labels.csv")
+    assert found.class_names == ("cat", "dog") and sorted(len(each) for each in found.parts.values()) == [2, 2]
+
+
 def test_a_class_may_be_called_train(fill):
     assert contents(fill("bus", "car", "train")).class_names == ("bus", "car", "train")
 

@@ -129,5 +129,6 @@ def _give(stdin: IO[str], paths: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    for line in sys.stdin:
-        print(json.dumps(astuple(look(json.loads(line)))))
+    with suppress(KeyboardInterrupt):  # the one that has started this one says it
+        for line in sys.stdin:
+            print(json.dumps(astuple(look(json.loads(line)))))

@@ -288,7 +288,9 @@ def _of_csv(root: Path, file: Path) -> Contents:
     parts: dict[str, dict[str, Picture]] = {}
     missing = []
     for row in rows:
-        path = next((place / row["file"] for place in places if (place / row["file"]).is_file()), None)
+        names_of_file = dict.fromkeys((row["file"], row["file"].replace("\\", "/")))  # as Windows writes them
+        candidates = (place / name for name in names_of_file for place in places)
+        path = next((each for each in candidates if each.is_file()), None)
         if path is None:
             missing.append(row["file"])
             continue

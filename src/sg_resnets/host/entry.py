@@ -35,13 +35,14 @@ from sg_resnets.distillation.student import is_distillation
 from sg_resnets.host import int8
 from sg_resnets.host.auto_resume import finished_quantization, going_on, take_auto
 from sg_resnets.host.current_run import CurrentRun, running
-from sg_resnets.host.folders import complete_folder, reads_folder
+from sg_resnets.host.folders import complete_folder
 from sg_resnets.host.patching import HOST, Patch, Put, Repair
 from sg_resnets.host.preemption import EXIT_CODES, ListenersExit
 from sg_resnets.host.recipe_checks import check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
 from sg_resnets.host.repairs.interrupts import dead_worker
 from sg_resnets.host.repairs.names import registered_name
+from sg_resnets.runs.build import reads_folder
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import BEST, FINISHED, find_run
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization

@@ -18,7 +18,7 @@ from sg_resnets.host.current_run import CurrentRun
 from sg_resnets.models.pretrained import processing_of
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.runs import checkpoints
-from sg_resnets.runs.build import follow_split
+from sg_resnets.runs.build import follow_split, reads_folder
 from sg_resnets.runs.check import count_of, describe, in_two_parts, look_with_progress
 from sg_resnets.runs.find import find_checkpoint
 from sg_resnets.utils.checks import one_of
@@ -26,7 +26,6 @@ from sg_resnets.utils.errors import MissingFileError, SeveralMistakes
 from sg_resnets.utils.files import write_rows
 
 logger = get_logger(__name__)
-FOLDER = "image_folder"
 LOOKED_AT = 20_000  # pictures, up to which all are decoded before training
 _OF_NETWORKS = ("arch_params", "student_arch_params", "teacher_arch_params")
 
@@ -122,12 +121,6 @@ def follow_splits(recipe: Any) -> None:
             run = find_checkpoint(Path(str(path)).expanduser()).parent
             if follow_split(recipe, run):
                 logger.info(f"the pictures are split as in {run / SPLIT}")
-
-
-def reads_folder(recipe: Any) -> bool:
-    """Whether a recipe trains on a folder of pictures."""
-    loading = (recipe.get("dataset_params") or {}).get("train_dataloader_params") or {}
-    return FOLDER in (loading.get("dataset"), recipe.get("train_dataloader"))
 
 
 def contents_of(params: Mapping[str, Any]) -> Contents:

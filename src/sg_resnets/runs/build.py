@@ -75,6 +75,12 @@ def build_quantized(recipe: DictConfig, state: Mapping[str, Any]) -> QuantizedNe
     return rebuild(build_network(recipe), params, averaged_weights(state))
 
 
+def reads_folder(recipe: Any, split: str = "train") -> bool:
+    """Whether a recipe's data of `split` is a folder of pictures."""
+    loading = (recipe.get("dataset_params") or {}).get(f"{split}_dataloader_params") or {}
+    return "image_folder" in (loading.get("dataset"), recipe.get(f"{split}_dataloader"))
+
+
 def follow_split(recipe: Any, run: Path, everything: bool = False) -> bool:
     """Have a recipe use the pictures as a run has split them, where it did so and its folder has them, or has
     `everything`; whether it does."""
@@ -120,6 +126,6 @@ def add_calibration_data(recipe: Any) -> None:
     with open_dict(recipe):
         recipe.calib_dataloader = recipe.get("train_dataloader")
         data.calib_dataset_params = {**prepared, **which}
-        if "image_folder" in (training.get("dataset"), recipe.calib_dataloader):
+        if reads_folder(recipe):
             data.calib_dataset_params.augmented = False  # the others augment only what their parameters say
         data.calib_dataloader_params = {**evaluating, **loading, "shuffle": True, "drop_last": False}

@@ -17,7 +17,15 @@ from sg_resnets.data.folder import contents
 from sg_resnets.data.preprocessing import class_names_of
 from sg_resnets.diagnostics.classification import Classification
 from sg_resnets.quantization.graph import is_quantized
-from sg_resnets.runs.build import build_network, build_quantized, follow_split, loader_of, only_warnings, recipe_of
+from sg_resnets.runs.build import (
+    build_network,
+    build_quantized,
+    follow_split,
+    loader_of,
+    only_warnings,
+    reads_folder,
+    recipe_of,
+)
 from sg_resnets.runs.checkpoints import load, refuse_other_classes
 from sg_resnets.runs.curves import read_curves
 from sg_resnets.runs.report import Report
@@ -145,10 +153,11 @@ def place_data(recipe: Any, run: Path, split: str | None, root: Path | None) -> 
     """Have a recipe evaluate on a part of its folder of pictures, or on all of another folder that has no parts; as
     they are, and as its run has split them."""
     data = recipe.dataset_params
-    is_folder = "image_folder" in (data.val_dataloader_params.get("dataset"), recipe.get("val_dataloader"))
-    if not is_folder and (split is not None or root is not None):
-        raise SgResnetsError("--split and --root are for folders of pictures, and the run was trained on other data")
-    if not is_folder:
+    if not reads_folder(recipe, "val"):
+        if split is not None or root is not None:
+            raise SgResnetsError(
+                "--split and --root are for folders of pictures, and the run was trained on other data"
+            )
         return
     with open_dict(recipe):
         data.val_dataset_params.augmented = False  # the training part too
@@ -189,7 +198,7 @@ def describe_data(recipe: DictConfig) -> tuple[str, str]:
         recipe.dataset_params.val_dataset_params,
     )
     name = dataset or recipe.get("val_dataloader")
-    if name == "image_folder":
+    if reads_folder(recipe, "val"):
         part = params.get("split") or ("train" if params.get("train") else "val")
         return f"{params.get('root')}, {part}", part
     return (
