@@ -84,8 +84,10 @@ def test_one_folder_is_all_that_is_needed(train_folder, command, said, tmp_path)
     Image.new("RGB", (50, 40)).save(root / "bee" / "0.png")
     moved = tmp_path / "moved"
     root.rename(moved)
+    own = (run / "report_val.csv").read_bytes()
     code, out, _ = command("evaluate", run, "--root", moved)
-    assert code == 0 and len(rows_of(run / "report_val.csv")) == 6
+    assert code == 0 and len(rows_of(run / "report_val_other.csv")) == 6
+    assert (run / "report_val.csv").read_bytes() == own
 
 
 def test_another_part_or_folder_is_evaluated_and_other_classes_are_refused(train_folder, command, tmp_path):

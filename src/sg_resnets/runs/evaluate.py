@@ -142,7 +142,8 @@ def evaluate_checkpoint(
     found = Classification(names, labels.numpy(), probabilities.numpy())
     report = Report(f"{recipe.architecture} on {data}", rows, found, _files(loader, len(labels)))
     try:
-        page = report.write(path.parent / f"report_{part}", network, loader.dataset)
+        other = "_other" if root or overrides else ""  # the run's own report stays
+        page = report.write(path.parent / f"report_{part}{other}", network, loader.dataset)
     except SgResnetsError as error:
         logger.warning(f"no report: {error}")
         page = None
