@@ -81,3 +81,10 @@ def test_a_wrong_experiment_is_one_line(sg_resnets_command, tmp_path, args, word
     done = sg_resnets_command("experiment", *args, cwd=tmp_path)
     assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "experiments").exists()
+
+
+def test_a_tilde_is_the_home_folder_in_options_too(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    code, *_ = command("draw", "resnet20_cifar", "--output=~/net.svg")
+    assert code == 0 and (tmp_path / "net.svg").exists() and not (tmp_path / "~").exists()

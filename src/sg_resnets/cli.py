@@ -1,6 +1,7 @@
 """The `sg-resnets` command: parse, call, print. What only lists imports neither torch nor SuperGradients; training is
 SuperGradients' own entry point."""
 
+import re
 import runpy
 import sys
 from importlib.util import find_spec
@@ -37,6 +38,10 @@ Run = Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a
 
 def main() -> None:
     """Run the command; a mistake of the user is one line and exit code 1."""
+    # Shells replace a ~ at the beginning of a word alone, not in --output=~/net.svg.
+    sys.argv[1:] = [
+        re.sub(r"^(--[\w-]+=)?~(?=/|$)", lambda found: f"{found[1] or ''}{Path.home()}", word) for word in sys.argv[1:]
+    ]
     try:
         with refusing():
             app()

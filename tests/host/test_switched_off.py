@@ -40,6 +40,7 @@ WHAT_SEES = {
     "log_files": "host/test_repairs.py::test_a_log_that_cannot_be_written_is_said_once",
     "cross_entropy": "host/test_losses.py::test_weights_and_smoothing_are_pytorchs",
     "names": "integration/test_entry_points.py::test_an_unknown_architecture_is_of_the_type_that_callers_catch",
+    "overrides": "host/test_overrides.py::test_a_path_that_exists_is_taken_as_it_is",
     "help": "integration/test_start_up.py::test_help_option",
     "mixed_precision": "integration/test_optimisation.py::test_mixed_precision",
     "torch_compile": "integration/test_optimisation.py::test_compile_in_place",

@@ -238,6 +238,7 @@ def name_experiment(recipe: Any) -> None:
     if name is not None:
         recipe.experiment_name = typed_name(name)
     if recipe.get("ckpt_root_dir"):
+        recipe.ckpt_root_dir = str(Path(recipe.ckpt_root_dir).expanduser())
         make_folder(recipe.ckpt_root_dir, "ckpt_root_dir")
 
 
@@ -265,7 +266,8 @@ def typed_name(name: Any) -> str:
 
 def resolve_experiment_folder(ckpt_root_dir: str | None, experiment_name: Any) -> str:
     """Return Hydra's output folder, for a name that YAML reads as a number too."""
-    return get_checkpoints_dir_path(ckpt_root_dir=ckpt_root_dir, experiment_name=typed_name(experiment_name))
+    root = str(Path(ckpt_root_dir).expanduser()) if ckpt_root_dir else None
+    return get_checkpoints_dir_path(ckpt_root_dir=root, experiment_name=typed_name(experiment_name))
 
 
 def apply_shortcuts(recipe: Any) -> None:

@@ -75,9 +75,10 @@ def try_output_folder(
     config = original(self, *args, from_shell=from_shell, **kwargs)
     root = OmegaConf.select(config, "ckpt_root_dir", throw_on_missing=False)
     if from_shell and isinstance(root, str):
-        missing = [path for path in (Path(root), *Path(root).parents) if not path.exists()]
+        folder = Path(root).expanduser()
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
-            make_folder(root, "ckpt_root_dir")
+            make_folder(str(folder), "ckpt_root_dir")
         except SgResnetsError as error:
             raise CompactHydraException(str(error)) from None
         for path in missing:  # --help and --cfg leave nothing behind
