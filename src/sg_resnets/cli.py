@@ -38,10 +38,7 @@ Run = Annotated[Path, typer.Argument(help="A run's folder, an experiment's, or a
 
 def main() -> None:
     """Run the command; a mistake of the user is one line and exit code 1."""
-    # Shells replace a ~ at the beginning of a word alone, not in --output=~/net.svg.
-    sys.argv[1:] = [
-        re.sub(r"^(--[\w-]+=)?~(?=/|$)", lambda found: f"{found[1] or ''}{Path.home()}", word) for word in sys.argv[1:]
-    ]
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     try:
         with refusing():
             app()
@@ -52,6 +49,11 @@ def main() -> None:
             raise
         missing = error.name.replace("_", "-")
         sys.exit(f"sg-resnets: {missing} is missing; it is installed without its outdated pins: {INSTALL}")
+
+
+def _with_home(word: str) -> str:
+    """The word with the home folder for ~: shells replace it at the beginning alone, not in --output=~/net.svg."""
+    return re.sub(r"^(--[\w-]+=)?~(?=/|$)", lambda found: f"{found[1] or ''}{Path.home()}", word)
 
 
 @app.command()
