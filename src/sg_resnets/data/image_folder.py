@@ -6,6 +6,8 @@ validation the shorter side brought to size / 0.875 (224: 256) and the centre of
 
 import atexit
 import functools
+import math
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,11 +20,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
-from torchvision.transforms import RandomResizedCrop, v2
+from torchvision.transforms import v2
 
 from sg_resnets.data.fitting import Fitting, luma
 from sg_resnets.data.folder import PARTS, contents, relative
 from sg_resnets.data.image_tensors import Samples, balanced_first
+from sg_resnets.data.picture_cache import cache_of
 from sg_resnets.data.pictures import read_rgb
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
 from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer, one_of
@@ -30,6 +33,8 @@ from sg_resnets.utils.errors import SgResnetsError
 
 # Over the ImageNet training images; the values used by torchvision and timm.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGE = 2**20  # bytes of a JPEG: it may be decoded at a reduced size
+TRIES = 10  # of a random crop
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random crop: Szegedy et al. 2014, section 6
 
 
@@ -57,6 +62,8 @@ class ImageFolderImages(Dataset):
         left_out: files that are not used, by their paths within `root`.
         max_samples: keep only the first so many samples, taken from the classes in turn; None keeps all.
         skip_samples: leave out so many before that.
+        cache: "disk" or "ram" keep decoded pictures for the next epoch, those that are not augmented as they are seen,
+            the others at size / `crop_ratio`, from which crops are cut; "none" decodes each time.
 
     Raises:
         SgResnetsError: where the folder is none of these, an argument is out of its range, or an image cannot be read.
@@ -83,6 +90,7 @@ class ImageFolderImages(Dataset):
         split_seed: int = 0,
         left_out: Sequence[str] = (),
         skip_samples: int = 0,
+        cache: str = "none",
     ):
         self.part = one_of(*PARTS, "all")("split", split or ("train" if BOOLEAN("train", train) else "val"))
         self.augmented = (split or train) in (True, "train") if augmented is None else augmented
@@ -92,6 +100,8 @@ class ImageFolderImages(Dataset):
         self.mean, self.std = per_channel("mean", mean, channels), per_channel("std", std, channels)
         ratio = (0.875 if fit == "crop" else 1.0) if crop_ratio is None else crop_ratio
         self.fitting = Fitting.of(size, fit, ratio, interpolation, self.mean if channels == 3 else self.mean * 3)
+        colour = (round(255 * value) for value in self.mean)  # by which nothing is seen, once normalised
+        self._erasing = v2.RandomErasing(self.random_erasing, value=list(colour))
         self.augmentation = self.augmentation_of(augment) if self.augmented else None
         found = contents(root, labels, val_fraction, split_seed, None if self.part == "all" else self.part)
         self.classes = self.class_names = list(found.class_names)
@@ -103,6 +113,12 @@ class ImageFolderImages(Dataset):
             count = len(self.samples) if max_samples is None else integer(1)("max_samples", max_samples)
             indices = balanced_first(np.array(self.targets), count, integer(0)("skip_samples", skip_samples))
             self.samples, self.targets = ([each[i] for i in indices] for each in (self.samples, self.targets))
+        self.gives_pixels = False  # to a loader that normalises whole batches: `FolderLoader`
+        how = {"root": str(Path(found.root).absolute()), "augmented": self._crops, **vars(self.fitting)}
+        self.cache = cache_of(one_of("none", "ram", "disk")("cache", cache), how)
+        if self.cache is not None:
+            covering = self.fitting.covering(3, 4) if self._crops else self.fitting.size
+            self.cache.refuse_little_room(len(self.samples), 3 * covering[0] * covering[1])
         # (x / 255 - mean) / std as one multiplication and one subtraction
         self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
         self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
@@ -129,34 +145,106 @@ class ImageFolderImages(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> Samples:
         """A finished batch: images float32 (B, C, *size), labels int64 (B,)."""
         pixels = torch.empty(len(indices), len(self.mean), *self.fitting.size, dtype=torch.uint8)
-        for place, index in zip(pixels, indices, strict=True):
-            place.copy_(self._prepared(read_pixels(self.samples[index][0])))
-        images = torch.mul(pixels, self._scale).sub_(self._shift)
-        if self.augmented and self.random_erasing:
-            erase = v2.RandomErasing(self.random_erasing, inplace=True)
-            images = torch.stack([erase(image) for image in images])
-        return Samples(images, torch.tensor([self.targets[index] for index in indices]))
+        draws = torch.rand(len(indices), TRIES, 4).tolist() if self._crops else [[]] * len(indices)
+        for place, index, drawn in zip(pixels, indices, draws, strict=True):
+            place.copy_(self._prepared(self.samples[index][0], drawn))
+        labels = torch.tensor([self.targets[index] for index in indices])
+        return Samples(pixels if self.gives_pixels else self.normalised(pixels), labels)
 
-    def _prepared(self, image: Tensor) -> Tensor:
-        """A picture, uint8 (3, H, W), at its size, (C, *size): augmented where it is to be."""
-        if not self.augmented:
-            image = self.fitting(image)
-        else:
-            if self.fitting.fit == "crop":
-                top, left, height, width = RandomResizedCrop.get_params(image, AREA, RATIO)
-                cropped = image[:, top : top + height, left : left + width]
-                image = self.fitting.resized(cropped, self.fitting.size)
-            else:
-                image = self.fitting(image)
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) as float32: (pixels / 255 - mean) / std."""
+        scale, shift = (each.to(pixels.device, non_blocking=True) for each in (self._scale, self._shift))
+        return pixels.float().mul_(scale).sub_(shift)
+
+    @property
+    def _crops(self) -> bool:
+        """Whether random crops are cut."""
+        return self.augmented and self.fitting.fit == "crop"
+
+    def _prepared(self, path: str, drawn: list[list[float]]) -> Tensor:
+        """A picture at its size, uint8 (C, *size): augmented where it is to be; of `drawn` follows where it is cut."""
+        image = self._random_crop(path, drawn) if self._crops else self._whole(path)
+        if self.augmented:
             if self.horizontal_flip and torch.rand(1).item() < 0.5:
                 image = image.flip(-1)
             if self.augmentation is not None:
                 image = self.augmentation(image)
+            if self.random_erasing:
+                image = self._erasing(image)
         return luma(image) if len(self.mean) == 1 else image
+
+    def _whole(self, path: str) -> Tensor:
+        def make() -> Tensor:
+            return self.fitting(read_pixels(path))
+
+        return make() if self.cache is None else self.cache.get(path, make)
+
+    def _random_crop(self, path: str, drawn: list[list[float]]) -> Tensor:
+        size = self.fitting.size
+
+        def reduction(height: int, width: int) -> float:
+            _, _, height, width = crop_of(drawn, height, width)
+            return min(height / size[0], width / size[1]) / 2
+
+        if self.cache is not None:
+            image = self.cache.get(path, lambda: self._covering(path))
+        else:
+            image = to_tensor(read_rgb(path, reduction)) if _is_large_jpeg(path) else read_pixels(path)
+        top, left, height, width = crop_of(drawn, *image.shape[1:])
+        return self.fitting.resized(image[:, top : top + height, left : left + width], size)
+
+    def _covering(self, path: str) -> Tensor:
+        """The picture at the size that crops are cut from, no larger than it is."""
+
+        covering = (0, 0)
+
+        def reduction(height: int, width: int) -> float:
+            nonlocal covering
+            covering = self.fitting.covering(height, width)  # of the whole size: a reduced one is rounded
+            return height / covering[0] / 2
+
+        if _is_large_jpeg(path):
+            image = to_tensor(read_rgb(path, reduction))
+        else:
+            image = read_pixels(path)
+            covering = self.fitting.covering(*image.shape[1:])
+        return self.fitting.resized(image, covering) if covering[0] < image.shape[1] else image
 
     def get_dataset_preprocessing_params(self) -> dict:
         """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
         return preprocessing_params(self.class_names, self.fitting, mean=self.mean, std=self.std)
+
+
+def crop_of(drawn: Sequence[Sequence[float]], height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a crop of a picture of this height and width, as torchvision's RandomResizedCrop
+    has it: of so many tries, each four numbers in [0, 1), the first that fits; else the centre."""
+    least, most = map(math.log, RATIO)
+    for share, shape, down, right in drawn:
+        area = (AREA[0] + (AREA[1] - AREA[0]) * share) * height * width
+        ratio = math.exp(least + (most - least) * shape)
+        wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < high <= height:
+            return int(down * (height - high + 1)), int(right * (width - wide + 1)), high, wide
+    wide, high = min(width, round(height * RATIO[1])), min(height, round(width / RATIO[0]))
+    return (height - high) // 2, (width - wide) // 2, high, wide
+
+
+def is_jpeg(path: str) -> bool:
+    """Whether a file is a JPEG by its name."""
+    return path.lower().endswith((".jpg", ".jpeg", ".jfif"))
+
+
+def _is_large_jpeg(path: str) -> bool:
+    """Whether it pays to decode a file at a reduced size."""
+    try:
+        return is_jpeg(path) and os.path.getsize(path) > LARGE
+    except OSError:  # which is said where it is read
+        return False
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB, as uint8 (3, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def read_pixels(path: str | Path) -> Tensor:
@@ -166,7 +254,7 @@ def read_pixels(path: str | Path) -> Tensor:
         SgResnetsError: as `read_rgb`.
     """
     path = str(path)
-    if path.lower().endswith((".jpg", ".jpeg", ".jfif")):
+    if is_jpeg(path):
         try:
             image = decode_jpeg(read_file(path), ImageReadMode.UNCHANGED, apply_exif_orientation=True)
         except RuntimeError:
@@ -174,7 +262,7 @@ def read_pixels(path: str | Path) -> Tensor:
         else:
             if len(image) == 3:  # neither grey nor CMYK
                 return image
-    return torch.from_numpy(np.array(read_rgb(path))).permute(2, 0, 1)
+    return to_tensor(read_rgb(path))
 
 
 @functools.cache

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from sg_resnets.data.folder_loader import FolderLoader
+
 
 @dataclass(frozen=True)
 class Place:
@@ -101,7 +103,10 @@ class PlacedLoader:
     def __init__(self, loader: DataLoader):
         self.loader = loader
         self._batches: _Batches | None = None
-        of_pytorch = isinstance(loader, DataLoader) and type(loader).__iter__ is DataLoader.__iter__
+        of_pytorch = isinstance(loader, DataLoader) and type(loader).__iter__ in (
+            DataLoader.__iter__,
+            FolderLoader.__iter__,
+        )
         if of_pytorch and loader.batch_sampler is not None and not isinstance(loader.dataset, IterableDataset):
             self._batches = _Batches(loader.batch_sampler)
             self._loader = copy.copy(loader)  # one that PyTorch has started cannot be changed

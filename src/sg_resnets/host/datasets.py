@@ -13,14 +13,17 @@ from super_gradients.common.environment.device_utils import device_config
 from super_gradients.common.registry.registry import ALL_COLLATE_FUNCTIONS, ALL_DATASETS, PROCESSINGS
 from super_gradients.dataset_interfaces import HasClassesInformation
 from super_gradients.module_interfaces import HasPreprocessingParams
+from super_gradients.training.dataloaders import dataloaders
 from super_gradients.training.datasets.auto_augment import rand_augment_transform
 from super_gradients.training.processing.processing import ClassificationProcess
 from super_gradients.training.utils.distributed_training_utils import wait_for_the_master
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.transforms import Grayscale, v2
 
 from sg_resnets.data.catalogue import IN_MEMORY, given_keywords, in_memory
 from sg_resnets.data.fitting import Fitting, sides
+from sg_resnets.data.folder_loader import FolderLoader
 from sg_resnets.data.image_folder import ImageFolderImages, noise_folder
 from sg_resnets.data.image_tensors import InMemoryImages, whole_batch
 from sg_resnets.host.classes import note_data
@@ -141,6 +144,14 @@ def image_folder(**params: Any) -> HostImageFolder:
     return data
 
 
+def make_loader(dataset: Any, **params: Any) -> DataLoader:
+    """Return PyTorch's loader, or for a folder of pictures ours, unless the recipe has a collate function."""
+    if isinstance(dataset, ImageFolderImages) and params.get("collate_fn") is None:
+        params.pop("collate_fn", None)
+        return FolderLoader(dataset, device_config.device, **params)
+    return DataLoader(dataset=dataset, **params)
+
+
 def get_whole_batch() -> Any:
     """Return the collate function: SuperGradients calls what it finds in the registry, without arguments."""
     return whole_batch
@@ -153,6 +164,7 @@ ENTRIES = Repair(
         *(Put(ALL_DATASETS, name, partial(images_in_memory, name)) for name in IN_MEMORY),
         Put(ALL_DATASETS, "image_folder", image_folder),
         Put(ALL_COLLATE_FUNCTIONS, "whole_batch", get_whole_batch),
+        Put(dataloaders, "DataLoader", make_loader),
         Put(PROCESSINGS, "ResizeCenterCrop", ResizeCenterCrop),
         Put(PROCESSINGS, "FitImage", FitImage),
         Put(PROCESSINGS, "ToGrayscale", ToGrayscale),

@@ -1,0 +1,34 @@
+"""A loader of a folder of pictures: its workers make pixels, which become numbers where they are used."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sg_resnets.data.image_folder import ImageFolderImages
+from sg_resnets.data.image_tensors import whole_batch
+
+
+class FolderLoader(DataLoader):
+    """Batches of an `ImageFolderImages`: images float32 (B, C, *size) and labels int64 (B,).
+
+    Its workers hand over uint8, a quarter of the bytes; a batch is normalised at once, on `device`.
+
+    Args:
+        dataset: the pictures.
+        device: where batches are normalised, and stay.
+        params: as of PyTorch's DataLoader.
+    """
+
+    def __init__(self, dataset: ImageFolderImages, device: str | torch.device = "cpu", **params: Any) -> None:
+        of_pixels = copy.copy(dataset)
+        of_pixels.gives_pixels = True
+        super().__init__(of_pixels, collate_fn=whole_batch, **params)
+        self.device = device
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
+        for pixels, labels in super().__iter__():
+            yield self.dataset.normalised(pixels.to(self.device, non_blocking=True)), labels  # type: ignore[attr-defined]
