@@ -44,6 +44,10 @@ def test_batches_are_those_of_pytorchs_loader(picture_folder):
         for ours, theirs in zip(epoch(data), epoch(usual), strict=True):
             assert torch.equal(ours, theirs)
         assert data[0][0].dtype == torch.float32  # the data set itself is as it was
+        torch.manual_seed(0)
+        one = FolderLoader(data, batch_size=3).dataset[0]
+        torch.manual_seed(0)
+        assert torch.equal(one[0], data[0][0]) and one[1] == data[0][1]
 
 
 @pytest.mark.parametrize("kind", ["disk", "ram"])

@@ -140,7 +140,8 @@ class ImageFolderImages(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """One image (C, *size) and its label."""
-        return self.__getitems__([range(len(self))[index]])[0]
+        (image, label), *_ = self.__getitems__([range(len(self))[index]])
+        return (self.normalised(image) if self.gives_pixels else image), label
 
     def __getitems__(self, indices: Sequence[int]) -> Samples:
         """A finished batch: images float32 (B, C, *size), labels int64 (B,)."""

@@ -30,6 +30,7 @@ from torchmetrics import Metric
 from sg_resnets.data.order import Place, PlacedLoader
 from sg_resnets.host.current_run import as_data, current_run
 from sg_resnets.host.preemption import Stop
+from sg_resnets.host.waits import Waits
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.find import FINISHED, LATEST
 from sg_resnets.runs.retention import Kept
@@ -54,6 +55,7 @@ class Progress:
         saves_start: whether a new run is saved before its first batch.
         check: refuses what is not to be saved.
         kept: which epochs' checkpoints are kept.
+        waits: how long the loop has waited for its batches.
     """
 
     trainer: Trainer
@@ -65,6 +67,7 @@ class Progress:
     saves_start: bool = False
     check: Callable[[PhaseContext], None] | None = None
     kept: Kept = field(default_factory=Kept)
+    waits: Waits = field(default_factory=Waits)
     context: PhaseContext = None
     _asked_rate: Any = None  # that of the recipe, before any rollback
     _slower: float = 1.0  # what the rates in the checkpoint are still to be multiplied with
@@ -357,7 +360,7 @@ class Epoch:
         iterator = self.loader.iterate(self.place)
         if self.resumed is not None:
             self.progress.take_up(self.resumed)
-        for batch in iterator:
+        for batch in self.progress.waits.timed(iterator):
             yield batch
             self.place = replace(self.place, batch=self.place.batch + 1)
             self.progress.after_batch(self.place, batches)

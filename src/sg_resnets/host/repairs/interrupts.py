@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from signal import SIGINT
 from typing import Any
 
+from super_gradients.common.abstractions.abstract_logger import get_logger
 from super_gradients.training.sg_trainer import sg_trainer
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
@@ -16,6 +17,8 @@ from sg_resnets.host.preemption import Stop, signals_noted
 from sg_resnets.host.progress import Epoch
 from sg_resnets.runs.find import LATEST
 from sg_resnets.utils.errors import LoaderError
+
+logger = get_logger(__name__)
 
 
 class EndEvaluation(Callback):
@@ -46,6 +49,9 @@ def train_to_the_signal(
         callbacks = list(training_params.get("phase_callbacks") or [])
         training_params["phase_callbacks"] = [*callbacks, EndEvaluation(stop)]
         result = train_on(self, lambda params: original(self, model, params, *args, **kwargs), training_params, stop)
+    progress = getattr(self, "progress", None)
+    if progress is not None and not self.ddp_silent_mode and (said := progress.waits.line(self.train_loader)):
+        logger.info(said)
     if stop.signal is not None:
         stop.pass_on()
         if current_run() is not None or stop.signal != SIGINT:
