@@ -223,17 +223,24 @@ def get(host):
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def downloads(tmp_path, monkeypatch):
+    """An empty folder of downloads."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delenv("SG_RESNETS_MIRROR", raising=False)
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def hub(downloads, monkeypatch):
     """An empty folder of downloads, and no network."""
 
     def no_network(*args, **kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr("torch.hub.urlopen", no_network)
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints"
+    return downloads
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ strictly into the network as it was trained; then another number of classes gets
 input channels an adapted stem.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from sg_resnets.data.fitting import Fitting
 from sg_resnets.data.preprocessing import preprocessing_params
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils import safetensors
+from sg_resnets.utils.downloads import fetched
 from sg_resnets.utils.errors import SgResnetsError, choices
 from sg_resnets.utils.paths import pretrained_path
 
@@ -120,8 +120,8 @@ def processing_of(name: str, kind: str) -> dict[str, Any] | None:
 
 def _from_torchvision(weights: Any) -> Weights:
     name = weights.url.rsplit("/", 1)[-1]
-    path = _download(weights.url, name, digits=Path(name).stem.rsplit("-", 1)[-1])
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    with fetched(weights.url, name, digits=Path(name).stem.rsplit("-", 1)[-1]) as path:
+        state = torch.load(path, map_location="cpu", weights_only=True)
     return Weights(state, len(weights.meta["categories"]), _processing_of_torchvision(weights))
 
 
@@ -137,22 +137,6 @@ def _processing_of_torchvision(weights: Any) -> dict[str, Any]:
 
 def _centre_crop(resize: int, size: int, interpolation: str) -> Fitting:
     return Fitting((size, size), "crop", (resize, resize), interpolation)
-
-
-def _download(url: str, name: str, digits: str = "") -> Path:
-    """The file of `url`, as `name` in torch.hub's folder; `digits` are the first ones of its SHA-256."""
-    path = Path(torch.hub.get_dir(), "checkpoints", name)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=digits or None)
-        except (OSError, RuntimeError) as error:  # no network; another checksum
-            raise SgResnetsError(f"{url} could not be downloaded ({error}): put that file at {path}") from None
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(digits):
-        raise SgResnetsError(f"{path} is damaged (SHA-256 {digest[:8]}, not {digits}): delete it; it comes from {url}")
-    return path
 
 
 def _timm() -> Any:
@@ -183,11 +167,11 @@ def _from_timm(name: str, tag: str) -> Weights:
             f"no pretrained_weights 'timm:{tag}' for {name}: {choices(f'timm:{tag}', available(name), limit=20)}"
         )
     url = f"https://huggingface.co/timm/{full}/resolve/main/model.safetensors"
-    path = _download(url, f"{full}.safetensors")
-    try:
-        network = timm.create_model(full, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
-    except (SafetensorError, RuntimeError):
-        raise SgResnetsError(f"{path} is damaged: delete it; it comes from {url}") from None
+    with fetched(url, f"{full}.safetensors") as path:
+        try:
+            network = timm.create_model(full, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+        except (SafetensorError, RuntimeError):
+            raise SgResnetsError(f"{path} is damaged: delete it; it comes from {url}") from None
     processing = _processing_of_timm(network.pretrained_cfg)
     return Weights(from_timm(network.state_dict(), full), network.num_classes, processing)
 
