@@ -47,6 +47,7 @@ WHAT_SEES = {
     "seed_of_epochs": "integration/test_checkpoint_runs.py::test_seed_each_epoch",
     "samplers": "integration/test_optimisation.py::test_repeated_augmentation",
     "interrupt": "integration/test_interrupts.py::test_interrupt_in_the_first_validation_loses_no_epoch",
+    "weights": "host/test_weights.py::test_their_weights_come_from_a_mirror_and_give_the_same_outputs",
     "pretrained_weights": "models/test_pretrained.py"
     "::test_shipped_checkpoints_are_small_and_fit_other_classes_and_channels",
     "trainer": "integration/test_training_runs.py"

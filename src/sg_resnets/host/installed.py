@@ -20,6 +20,7 @@ from sg_resnets.host.repairs import (
     schedules,
     stack,
     waiting,
+    weights,
 )
 
 REPAIRS: tuple[Repair, ...] = (
@@ -32,6 +33,7 @@ REPAIRS: tuple[Repair, ...] = (
     *stack.REPAIRS,
     *waiting.REPAIRS,
     *checkpoints.REPAIRS,
+    *weights.REPAIRS,
     *experiments.REPAIRS,
     *loggers.REPAIRS,
     *losses.REPAIRS,

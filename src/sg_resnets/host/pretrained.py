@@ -55,7 +55,7 @@ def load_weights(
 REPAIRS = (
     Repair(
         "pretrained_weights",
-        "models.get asks a server that is gone, and knows no weights of ours",
+        "models.get knows no weights of our networks",
         [Patch(model_factory, "instantiate_model", load_weights)],
     ),
 )

@@ -127,7 +127,9 @@ def _unreadable(path: Path, error: Exception) -> str:
     )
     if not refused or not start:
         others = ", ".join(sorted(file.name for file in path.parent.glob("*.pth") if file != path)) or "none left"
-        return f"{path} is damaged or cut short ({path.stat().st_size} bytes): use another of its run ({others})"
+        of_run = path.name.startswith(("ckpt_", "average_"))
+        advice = f"use another of its run ({others})" if of_run else "delete it, and get it again"
+        return f"{path} is damaged or cut short ({path.stat().st_size} bytes): {advice}"
     keys = [key for key in _WEIGHTS if _mentions(path, key)]
     take = f"['{keys[0]}']" if keys else ""
     return (

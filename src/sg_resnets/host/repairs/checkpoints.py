@@ -23,6 +23,7 @@ from sg_resnets.host.classes import note_weights
 from sg_resnets.host.current_run import CurrentRun, current_run
 from sg_resnets.host.folders import write_split
 from sg_resnets.host.patching import Patch, Put, Repair
+from sg_resnets.host.repairs.weights import read_url
 from sg_resnets.runs import checkpoints
 from sg_resnets.runs.find import LATEST
 from sg_resnets.utils.errors import MisfitError, SgResnetsError
@@ -43,10 +44,8 @@ _loading: ContextVar[Loading | None] = ContextVar("loading", default=None)
 def read_as_data(original: Callable[..., Any], ckpt_path: str, device: str = "cpu") -> dict[str, Any]:
     """Read a checkpoint as data; for a network that is loaded, with the names of its weights, and of a distillation the
     student alone, unless a distillation is resumed."""
-    if str(ckpt_path).startswith("https://"):
-        state = checkpoints.unpacked(original(ckpt_path, device), ckpt_path)  # torch.hub, as data too
-    else:
-        state = checkpoints.read(ckpt_path, device)
+    read = read_url if str(ckpt_path).startswith("https://") else checkpoints.read
+    state = read(ckpt_path, device)
     loading = _loading.get()
     if loading is None:
         return state
