@@ -40,7 +40,9 @@ def test_the_weight_warms_up():
         torch.testing.assert_close(total, task + 2.0 * ramp * method)
 
 
-@pytest.mark.parametrize(("method", "weight"), [({"KD": {"standardize": True}}, 1.0), ("DIST", 0.25)])
+@pytest.mark.parametrize(
+    ("method", "weight"), [({"KD": {"standardize": True}}, 1.0), ({"DKD": {"standardize": True}}, 1.0), ("DIST", 0.25)]
+)
 def test_a_classifier_that_starts_at_zero_learns(method, weight):
     """All logits are equal at first, so that a standardised gradient has no bound."""
     torch.manual_seed(0)
@@ -76,7 +78,7 @@ def test_under_bfloat16_the_loss_is_computed_in_float32():
         ({"method": "nope"}, "valid: KD, DKD, DIST, FitNet, AT, RKD"),
         ({"method": {"KD": {"temperature": 0}}}, "temperature=0: must be a number > 0"),
         ({"method": {"DIST": {"temperature": -1}}}, "temperature=-1"),
-        ({"method": {"DKD": {"gamma": 1}}}, "DKD takes alpha, beta, temperature, not gamma"),
+        ({"method": {"DKD": {"gamma": 1}}}, "DKD takes alpha, beta, temperature, standardize, not gamma"),
         ({"method": {"KD": {"temperature": "hot"}}}, "KD.temperature=hot: must be a number"),
         ({"method": {"KD": {"temperature": None}}}, "KD.temperature=None: must be a number"),
         ({"method": {"DKD": {"beta": math.inf}}}, "DKD.beta=inf: must be a number"),
@@ -87,6 +89,8 @@ def test_under_bfloat16_the_loss_is_computed_in_float32():
         ({"method": {"KD": 4}}, "method.KD=4: must be parameters by name"),
         ({"method": {"KD": {"standardize": 5}}}, "KD: standardize=5: must be True or False"),
         ({"method": {"DKD": {"alpha": -5}}}, "DKD: alpha=-5: must be a number >= 0"),
+        ({"method": {"DKD": {"standardize": "yes"}}}, "DKD.standardize=yes: must be True or False"),
+        ({"method": {"DKD": {"standardize": 0}}}, "DKD: standardize=0: must be True or False"),
         ({"method": "KD", "weight": -1}, "distillation.weight=-1"),
         ({"method": "KD", "weight": "much"}, "distillation.weight='much'"),
         ({"method": "KD", "task_weight": None}, "distillation.task_weight=None"),

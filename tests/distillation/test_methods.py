@@ -1,6 +1,7 @@
 """Each method of distillation against its paper's equations, image by image, in float64."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -26,15 +27,19 @@ def reference_kd(student, teacher, target, temperature=3.0):
         reference_kl(reference_softmax(t, temperature), reference_softmax(s, temperature))
         for s, t in zip(student, teacher, strict=True)
     ]
-    return temperature**2 * sum(each) / N
+    return temperature**2 * sum(each) / len(student)
 
 
-def reference_standardized(student, teacher, target):
+def reference_z_scores(batch):
     def z_scores(logits):
-        mean = sum(logits) / K
-        return [(z - mean) / torch.sqrt(sum((z - mean) ** 2 for z in logits) / (K - 1)) for z in logits]
+        mean = sum(logits) / len(logits)
+        return [(z - mean) / torch.sqrt(sum((z - mean) ** 2 for z in logits) / (len(logits) - 1)) for z in logits]
 
-    return reference_kd([z_scores(s) for s in student], [z_scores(t) for t in teacher], target, 2.0)
+    return [z_scores(logits) for logits in batch]
+
+
+def standardized(reference):
+    return lambda student, teacher, target: reference(reference_z_scores(student), reference_z_scores(teacher), target)
 
 
 def reference_dkd(student, teacher, target, alpha=0.7, beta=3.0, temperature=4.0):
@@ -44,7 +49,7 @@ def reference_dkd(student, teacher, target, alpha=0.7, beta=3.0, temperature=4.0
         total += alpha * reference_kl([p[label], 1 - p[label]], [q[label], 1 - q[label]])
         others = [k for k in range(K) if k != label]
         total += beta * reference_kl([p[k] / (1 - p[label]) for k in others], [q[k] / (1 - q[label]) for k in others])
-    return temperature**2 * total / N
+    return temperature**2 * total / len(student)
 
 
 def reference_dist(student, teacher, target, beta=1.5, gamma=0.5, temperature=2.0):
@@ -102,8 +107,9 @@ def reference_rkd(student, teacher, target, distance=2.0, angle=3.0):
 
 LOGITS = (
     ("KD", {"temperature": 3.0}, reference_kd),
-    ("KD", {"temperature": 2.0, "standardize": True}, reference_standardized),
+    ("KD", {"temperature": 2.0, "standardize": True}, standardized(partial(reference_kd, temperature=2.0))),
     ("DKD", {"alpha": 0.7, "beta": 3.0, "temperature": 4.0}, reference_dkd),
+    ("DKD", {"alpha": 0.7, "beta": 3.0, "temperature": 4.0, "standardize": True}, standardized(reference_dkd)),
     ("DIST", {"beta": 1.5, "gamma": 0.5, "temperature": 2.0}, reference_dist),
 )
 
@@ -116,10 +122,13 @@ FEATURES = (
 )
 
 
-@pytest.mark.parametrize(("name", "params", "reference"), LOGITS)
-def test_losses_of_logits_equal_the_papers_equations(name, params, reference):
-    student, teacher = (3 * torch.randn(N, K, dtype=torch.float64) for _ in range(2))
-    target = torch.randint(K, (N,))
+@pytest.mark.parametrize(
+    ("name", "params", "reference", "n"),
+    [(*row, n) for row in LOGITS for n in (N, 1) if (row[0], n) != ("DIST", 1)],  # one image correlates with none
+)
+def test_losses_of_logits_equal_the_papers_equations(name, params, reference, n):
+    student, teacher = (3 * torch.randn(n, K, dtype=torch.float64) for _ in range(2))
+    target = torch.randint(K, (n,))
     ours, theirs = student.clone().requires_grad_(), student.clone().requires_grad_()
     loss = getattr(losses, name)(**params)(losses.DistillationOutput(ours, teacher), target)
     expected = reference(theirs, teacher, target)
@@ -153,6 +162,24 @@ def test_dkd_weighs_kd_apart():
     torch.testing.assert_close(dkd, losses.KD(temperature=4.0)(output, target))
 
 
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_target_class_of_mixed_labels_is_the_largest_for_dkd(standardize):
+    student, teacher = (3 * torch.randn(N, K, dtype=torch.float64) for _ in range(2))
+    mixed = 0.7 * torch.eye(K)[[0, 1, 2, 3, 4, 0]] + 0.3 * torch.eye(K)[[4, 3, 2, 1, 0, 2]]
+    loss = losses.DKD(0.7, 3.0, 4.0, standardize)(losses.DistillationOutput(student, teacher), mixed)
+    reference = standardized(reference_dkd) if standardize else reference_dkd
+    torch.testing.assert_close(loss, reference(student, teacher, [0, 1, 2, 3, 4, 0]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("name", "params"), [(name, params) for name, params, _ in LOGITS if name != "DIST"])
+@pytest.mark.parametrize("value", [0.0, 7.0])
+def test_equal_logits_have_a_bounded_gradient(name, params, value):
+    student = torch.full((N, K), value, requires_grad=True)
+    output = losses.DistillationOutput(student, 10 * torch.randn(N, K))
+    getattr(losses, name)(**params)(output, torch.zeros(N, dtype=torch.long)).backward()
+    assert 0 < student.grad.abs().max() < 100
+
+
 @pytest.mark.parametrize("name", ["KD", "DKD", "DIST", "FitNet", "AT", "RKD"])
 def test_a_student_like_its_teacher_has_nothing_to_learn(name):
     logits, features = torch.randn(N, K), [torch.randn(N, 3, 4, 4)]
@@ -169,6 +196,7 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(name):
     [
         (losses.KD, {"standardize": "no"}, "standardize='no': must be True or False"),
         (losses.DKD, {"beta": -1}, "beta=-1: must be a number >= 0"),
+        (losses.DKD, {"standardize": 1}, "standardize=1: must be True or False"),
         (losses.DIST, {"gamma": -1}, "gamma=-1: must be a number >= 0"),
         (losses.RKD, {"distance": -3}, "distance=-3: must be a number >= 0"),
     ],

@@ -43,10 +43,13 @@ class KD(nn.Module):
         self.standardize = BOOLEAN("KD: standardize", standardize)
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
-        student, teacher = output.student_output, output.teacher_output
-        if self.standardize:
-            student, teacher = _standardized(student), _standardized(teacher)
-        return self.temperature**2 * _kl_divergence(student / self.temperature, teacher / self.temperature)
+        student, teacher = (z / self.temperature for z in _logits(output, self.standardize))
+        return self.temperature**2 * _kl_divergence(student, teacher)
+
+
+def _logits(output: DistillationOutput, standardize: bool) -> tuple[Tensor, Tensor]:
+    student, teacher = output.student_output, output.teacher_output
+    return (_standardized(student), _standardized(teacher)) if standardize else (student, teacher)
 
 
 def _standardized(logits: Tensor) -> Tensor:
@@ -58,24 +61,28 @@ class DKD(nn.Module):
     """L = T^2 (alpha TCKD + beta NCKD) (Zhao et al., 'Decoupled Knowledge Distillation', 2022, section 3).
 
     TCKD is the divergence of the two binary distributions (target class, all others), NCKD that of the distributions
-    over the other classes alone. With mixed labels, (N, K), the target class is the largest.
+    over the other classes alone. With mixed labels, (N, K), the target class is the largest. `standardize` replaces
+    the logits first, as in `KD`.
 
     Raises:
-        SgResnetsError: the temperature is not above 0, or a weight below 0.
+        SgResnetsError: the temperature is not above 0, a weight below 0, or standardize not True or False.
     """
 
     uses_taps = False
 
-    def __init__(self, alpha: float = 1.0, beta: float = 2.0, temperature: float = 4.0) -> None:
+    def __init__(
+        self, alpha: float = 1.0, beta: float = 2.0, temperature: float = 4.0, standardize: bool = False
+    ) -> None:
         super().__init__()
         self.alpha, self.beta = NOT_NEGATIVE("DKD: alpha", alpha), NOT_NEGATIVE("DKD: beta", beta)
         self.temperature = POSITIVE("DKD: temperature", temperature)
+        self.standardize = BOOLEAN("DKD: standardize", standardize)
 
     def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
         target = (target if target.ndim == 1 else target.argmax(1))[:, None]
         below = torch.arange(output.student_output.shape[1] - 1, device=target.device)
         others = below + (below >= target)  # (N, K - 1), all classes but the target
-        logits = [z / self.temperature for z in (output.student_output, output.teacher_output)]
+        logits = [z / self.temperature for z in _logits(output, self.standardize)]
         rest = [z.gather(1, others) for z in logits]
         # softmax(z_target, logsumexp(rest)) is the binary distribution.
         binary = [
@@ -285,5 +292,6 @@ def _method(method: str | Mapping[str, Any] | nn.Module | None) -> nn.Module:
         raise SgResnetsError(f"{name} takes {', '.join(valid) or 'no parameters'}, not {', '.join(sorted(unknown))}")
     for key, value in params.items():
         if not (is_number(value) or isinstance(value, bool)):
-            raise SgResnetsError(f"distillation.method.{name}.{key}={value}: must be a number")
+            words = "True or False" if isinstance(valid[key].default, bool) else "a number"
+            raise SgResnetsError(f"distillation.method.{name}.{key}={value}: must be {words}")
     return classes[name](**params)
