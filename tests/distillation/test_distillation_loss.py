@@ -82,6 +82,7 @@ def test_under_bfloat16_the_loss_is_computed_in_float32():
         ({"method": {"KD": {"temperature": "hot"}}}, "KD.temperature=hot: must be a number"),
         ({"method": {"KD": {"temperature": None}}}, "KD.temperature=None: must be a number"),
         ({"method": {"DKD": {"beta": math.inf}}}, "DKD.beta=inf: must be a number"),
+        ({"method": {"FitNet": {"args": 1}}}, "FitNet takes no parameters, not args"),
         ({"method": None}, "one of KD, DKD, DIST, FitNet, AT, RKD, not none"),
         ({"method": {"KD": {}, "AT": {}}}, "one of KD.*not KD, AT"),
         ({"method": 5}, "one of KD.*not 5"),

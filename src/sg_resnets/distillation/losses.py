@@ -287,11 +287,13 @@ def _method(method: str | Mapping[str, Any] | nn.Module | None) -> nn.Module:
     params = params or {}
     if not isinstance(params, Mapping):
         raise SgResnetsError(f"distillation.method.{name}={params}: must be parameters by name, such as {{p: 2.0}}")
-    valid = inspect.signature(classes[name]).parameters
+    # A class without an __init__ of its own has nn.Module's *args and **kwargs.
+    parameters = inspect.signature(classes[name]).parameters.values()
+    valid = {key.name: key.default for key in parameters if key.kind is key.POSITIONAL_OR_KEYWORD}
     if unknown := set(params) - set(valid):
         raise SgResnetsError(f"{name} takes {', '.join(valid) or 'no parameters'}, not {', '.join(sorted(unknown))}")
     for key, value in params.items():
         if not (is_number(value) or isinstance(value, bool)):
-            words = "True or False" if isinstance(valid[key].default, bool) else "a number"
+            words = "True or False" if isinstance(valid[key], bool) else "a number"
             raise SgResnetsError(f"distillation.method.{name}.{key}={value}: must be {words}")
     return classes[name](**params)
