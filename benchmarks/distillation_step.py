@@ -19,6 +19,7 @@ METHODS = {
     "KD": {},
     "DKD": {},
     "DIST": {},
+    "MLLD": {},
     "FitNet": {"student": "layer2", "teacher": "layer2", "regressor": True},
     "AT": {"student": ["layer1", "layer2", "layer3"], "teacher": ["layer1", "layer2", "layer3"]},
     "RKD": {"student": "avgpool", "teacher": "avgpool"},

@@ -5,14 +5,16 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 
 from sg_resnets.distillation import losses
 from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.paths import recipes_path
 
 N, K = 6, 5
 
 
-@pytest.mark.parametrize("method", ["KD", "DKD", "DIST"])
+@pytest.mark.parametrize("method", ["KD", "DKD", "DIST", "MLLD"])
 def test_mixed_labels_and_any_task_loss(host, method):
     """BCE with mixup's labels, and smoothed cross-entropy; the parts are logged as they are, before the weights."""
     output = losses.DistillationOutput(torch.randn(N, K), torch.randn(N, K))
@@ -31,6 +33,16 @@ def test_mixed_labels_and_any_task_loss(host, method):
     torch.testing.assert_close(smoothed(output, labels)[1][1], expected)
 
 
+@pytest.mark.parametrize("path", sorted((recipes_path() / "distillation").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_distillation_of_the_recipes_is_a_loss(path):
+    group = OmegaConf.to_container(OmegaConf.load(path))
+    assert group.pop("name") == path.stem and set(group.pop("taps")) == {"student", "teacher", "regressor"}
+    if path.stem == "none":
+        return
+    loss = losses.DistillationLoss(torch.nn.CrossEntropyLoss(), **group)
+    assert [type(loss.method).__name__] == list(group["method"]) and loss.weight == group["weight"]
+
+
 def test_the_weight_warms_up():
     loss = losses.DistillationLoss(torch.nn.CrossEntropyLoss(), "KD", weight=2.0, warmup_epochs=4)
     output, labels = losses.DistillationOutput(torch.randn(N, K), torch.randn(N, K)), torch.zeros(N, dtype=torch.long)
@@ -41,7 +53,13 @@ def test_the_weight_warms_up():
 
 
 @pytest.mark.parametrize(
-    ("method", "weight"), [({"KD": {"standardize": True}}, 1.0), ({"DKD": {"standardize": True}}, 1.0), ("DIST", 0.25)]
+    ("method", "weight"),
+    [
+        ({"KD": {"standardize": True}}, 1.0),
+        ({"DKD": {"standardize": True}}, 1.0),
+        ("DIST", 0.25),
+        ({"MLLD": {"standardize": True, "batch": 0.05, "classes": 0.005}}, 0.2),
+    ],
 )
 def test_a_classifier_that_starts_at_zero_learns(method, weight):
     """All logits are equal at first, so that a standardised gradient has no bound."""
@@ -75,7 +93,7 @@ def test_under_bfloat16_the_loss_is_computed_in_float32():
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"method": "nope"}, "valid: KD, DKD, DIST, FitNet, AT, RKD"),
+        ({"method": "nope"}, "valid: KD, DKD, DIST, MLLD, FitNet, AT, RKD"),
         ({"method": {"KD": {"temperature": 0}}}, "temperature=0: must be a number > 0"),
         ({"method": {"DIST": {"temperature": -1}}}, "temperature=-1"),
         ({"method": {"DKD": {"gamma": 1}}}, "DKD takes alpha, beta, temperature, standardize, not gamma"),
@@ -83,7 +101,7 @@ def test_under_bfloat16_the_loss_is_computed_in_float32():
         ({"method": {"KD": {"temperature": None}}}, "KD.temperature=None: must be a number"),
         ({"method": {"DKD": {"beta": math.inf}}}, "DKD.beta=inf: must be a number"),
         ({"method": {"FitNet": {"args": 1}}}, "FitNet takes no parameters, not args"),
-        ({"method": None}, "one of KD, DKD, DIST, FitNet, AT, RKD, not none"),
+        ({"method": None}, "one of KD, DKD, DIST, MLLD, FitNet, AT, RKD, not none"),
         ({"method": {"KD": {}, "AT": {}}}, "one of KD.*not KD, AT"),
         ({"method": 5}, "one of KD.*not 5"),
         ({"method": ["KD"]}, "one of KD.*not \\['KD'\\]"),
@@ -92,6 +110,10 @@ def test_under_bfloat16_the_loss_is_computed_in_float32():
         ({"method": {"DKD": {"alpha": -5}}}, "DKD: alpha=-5: must be a number >= 0"),
         ({"method": {"DKD": {"standardize": "yes"}}}, "DKD.standardize=yes: must be True or False"),
         ({"method": {"DKD": {"standardize": 0}}}, "DKD: standardize=0: must be True or False"),
+        ({"method": {"MLLD": {"temperature": [2, 3]}}}, "MLLD.temperature=.2, 3.: must be a number"),
+        ({"method": {"MLLD": {"temperature": True}}}, "MLLD: temperature=True: must be a number > 0"),
+        ({"method": {"MLLD": {"classes": -0.5}}}, "MLLD: classes=-0.5: must be a number >= 0"),
+        ({"method": {"MLLD": {"alpha": 1}}}, "MLLD takes temperature, .*, batch, classes, not alpha"),
         ({"method": "KD", "weight": -1}, "distillation.weight=-1"),
         ({"method": "KD", "weight": "much"}, "distillation.weight='much'"),
         ({"method": "KD", "task_weight": None}, "distillation.task_weight=None"),

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,27 @@ def reference_dkd(student, teacher, target, alpha=0.7, beta=3.0, temperature=4.0
         others = [k for k in range(K) if k != label]
         total += beta * reference_kl([p[k] / (1 - p[label]) for k in others], [q[k] / (1 - q[label]) for k in others])
     return temperature**2 * total / len(student)
+
+
+def reference_relations(rows, others):
+    """The sum of squares of what two matrices of inner products differ in, over their rows."""
+
+    def inner(a, b):
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    n = range(len(rows))
+    return sum((inner(rows[i], rows[j]) - inner(others[i], others[j])) ** 2 for i in n for j in n) / len(rows)
+
+
+def reference_mlld(student, teacher, target, temperature=3.5, instance=0.7, batch=0.4, classes=0.2, standardize=False):
+    total = 0.0
+    for t in (temperature, 2, 3, 5, 6):
+        q, p = ([reference_softmax(z, t) for z in logits] for logits in (student, teacher))
+        kd = standardized(partial(reference_kd, temperature=t)) if standardize else partial(reference_kd, temperature=t)
+        total += instance * kd(student, teacher, target)
+        total += batch * reference_relations(q, p)
+        total += classes * reference_relations(*([[row[k] for row in m] for k in range(len(m[0]))] for m in (q, p)))
+    return total
 
 
 def reference_dist(student, teacher, target, beta=1.5, gamma=0.5, temperature=2.0):
@@ -105,11 +127,14 @@ def reference_rkd(student, teacher, target, distance=2.0, angle=3.0):
     return total
 
 
+MLLD = {"temperature": 3.5, "instance": 0.7, "batch": 0.4, "classes": 0.2}
 LOGITS = (
     ("KD", {"temperature": 3.0}, reference_kd),
     ("KD", {"temperature": 2.0, "standardize": True}, standardized(partial(reference_kd, temperature=2.0))),
     ("DKD", {"alpha": 0.7, "beta": 3.0, "temperature": 4.0}, reference_dkd),
     ("DKD", {"alpha": 0.7, "beta": 3.0, "temperature": 4.0, "standardize": True}, standardized(reference_dkd)),
+    ("MLLD", MLLD, reference_mlld),
+    ("MLLD", {**MLLD, "standardize": True}, partial(reference_mlld, standardize=True)),
     ("DIST", {"beta": 1.5, "gamma": 0.5, "temperature": 2.0}, reference_dist),
 )
 
@@ -171,7 +196,32 @@ def test_the_target_class_of_mixed_labels_is_the_largest_for_dkd(standardize):
     torch.testing.assert_close(loss, reference(student, teacher, [0, 1, 2, 3, 4, 0]), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(("name", "params"), [(name, params) for name, params, _ in LOGITS if name != "DIST"])
+@pytest.mark.parametrize(("temperature", "standardize"), [(4.0, False), (2.0, True)])
+def test_mlld_is_what_its_authors_compute_of_two_equal_views(temperature, standardize):
+    """Jin et al.'s KD_ours.py, and MLKD.py of Sun et al. 2024: a mean over the teacher's least certain images and
+    classes of what was summed up before."""
+    weak_student, weak_teacher = strong_student, strong_teacher = [
+        3 * torch.randn(N, 8, dtype=torch.float64) for _ in range(2)
+    ]
+    probabilities = F.softmax(weak_teacher, 1).numpy()
+    images, classes = (
+        np.mean(confidence <= np.percentile(confidence, 50))
+        for confidence in (probabilities.max(1), probabilities.sum(0))
+    )
+    only = {"temperature": temperature, "instance": 0, "batch": 0, "classes": 0, "standardize": standardize}
+    expected = (
+        images * reference_mlld(weak_student, weak_teacher, None, **{**only, "instance": 1})
+        + reference_mlld(strong_student, strong_teacher, None, **{**only, "instance": 1})
+        + images * reference_mlld(weak_student, weak_teacher, None, **{**only, "batch": 1})
+        + classes * reference_mlld(weak_student, weak_teacher, None, **{**only, "classes": 1})
+    )
+    loss = losses.MLLD(temperature, standardize)(losses.DistillationOutput(weak_student, weak_teacher), None)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [(name, params) for name, params, _ in LOGITS if name != "DIST"] + [("MLLD", {})]
+)
 @pytest.mark.parametrize("value", [0.0, 7.0])
 def test_equal_logits_have_a_bounded_gradient(name, params, value):
     student = torch.full((N, K), value, requires_grad=True)
@@ -180,7 +230,7 @@ def test_equal_logits_have_a_bounded_gradient(name, params, value):
     assert 0 < student.grad.abs().max() < 100
 
 
-@pytest.mark.parametrize("name", ["KD", "DKD", "DIST", "FitNet", "AT", "RKD"])
+@pytest.mark.parametrize("name", ["KD", "DKD", "DIST", "MLLD", "FitNet", "AT", "RKD"])
 def test_a_student_like_its_teacher_has_nothing_to_learn(name):
     logits, features = torch.randn(N, K), [torch.randn(N, 3, 4, 4)]
     student = [f.clone().requires_grad_() for f in (logits, *features)]
@@ -198,6 +248,9 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(name):
         (losses.DKD, {"beta": -1}, "beta=-1: must be a number >= 0"),
         (losses.DKD, {"standardize": 1}, "standardize=1: must be True or False"),
         (losses.DIST, {"gamma": -1}, "gamma=-1: must be a number >= 0"),
+        (losses.MLLD, {"temperature": 0}, "temperature=0: must be a number > 0"),
+        (losses.MLLD, {"standardize": None}, "standardize=None: must be True or False"),
+        (losses.MLLD, {"batch": -1}, "batch=-1: must be a number >= 0"),
         (losses.RKD, {"distance": -3}, "distance=-3: must be a number >= 0"),
     ],
 )

@@ -10,7 +10,7 @@ from sg_resnets.distillation import losses
 from sg_resnets.runs.checkpoints import read
 from support import GREY_8, KD_RECIPE
 
-METHODS = ("kd", "kd_standardized", "dkd", "dist", "fitnet", "at", "rkd")
+METHODS = ("kd", "kd_standardized", "dkd", "dist", "mlld", "fitnet", "at", "rkd")
 
 
 @pytest.mark.gpu

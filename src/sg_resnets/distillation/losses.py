@@ -1,4 +1,4 @@
-"""Six distillation losses, and the one that joins them to a task loss.
+"""Seven distillation losses, and the one that joins them to a task loss.
 
 Each takes what `Distiller` returns for a batch, and the labels, and gives a scalar. Features are lists with one tensor
 for each tap, (N, C, H, W). The teacher's tensors carry no gradient.
@@ -127,6 +127,67 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return (standardized(a) * standardized(b)).mean(1)
 
 
+class MLLD(nn.Module):
+    """L = sum over T of instance T^2 KL(P_t || P_s) + batch |G_t - G_s|^2 / N + classes |C_t - C_s|^2 / K, with the
+    probabilities P = softmax(z / T), (N, K), the relations of the images G = P P', (N, N), and of the classes
+    C = P' P, (K, K); |.|^2 is the sum of squares (Jin, Wang & Lin, 'Multi-Level Logit Distillation', 2023; the scales
+    are those of the authors' code, KD_ours.py). T is each of `temperature`, 2, 3, 5 and 6; N is the batch of one
+    process.
+
+    The authors show both networks two views of an image, one of them augmented strongly, and use the batch and class
+    level of the other alone. Here there is one view, as the data gives it, and the default weights make L what their
+    code gives for two equal views: 1 + 1/2, 1/2 and 1/2. The halves are what is left of their masks of the images and
+    classes that the teacher is least sure of: the loss is averaged before it is masked, so that none is chosen, and
+    the mean of a mask is one half (for odd N or K a little more). So there is no mask here.
+
+    Batch and class level grow as N / K and (N / K)^2: the default weights are for 64 images of 100 classes.
+
+    Args:
+        temperature: above 0. 2, which Sun et al. 2024 take with standardised logits, then counts twice, as theirs does.
+        standardize: as in `KD`, at the instance level alone, as in Sun et al.'s code, MLKD.py.
+        instance, batch, classes: the weights of the levels, at least 0.
+
+    Raises:
+        SgResnetsError: the temperature is not above 0, a weight below 0, or standardize not True or False.
+    """
+
+    uses_taps = False
+
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        standardize: bool = False,
+        instance: float = 1.5,
+        batch: float = 0.5,
+        classes: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.temperatures = (POSITIVE("MLLD: temperature", temperature), 2, 3, 5, 6)
+        self.standardize = BOOLEAN("MLLD: standardize", standardize)
+        self.instance, self.batch = NOT_NEGATIVE("MLLD: instance", instance), NOT_NEGATIVE("MLLD: batch", batch)
+        self.classes = NOT_NEGATIVE("MLLD: classes", classes)
+
+    def forward(self, output: DistillationOutput, target: Tensor) -> Tensor:
+        student, teacher = (self._log_probabilities(z) for z in _logits(output, False))
+        p_student, p_teacher = student.exp(), teacher.exp()
+        if self.standardize:
+            student, teacher = (self._log_probabilities(z) for z in _logits(output, True))
+        divergences = F.kl_div(student, teacher, reduction="none", log_target=True).sum(2).mean(1)
+        instance = sum(t**2 * divergence for t, divergence in zip(self.temperatures, divergences, strict=True))
+        batch = _relational_difference(p_student, p_teacher)
+        classes = _relational_difference(p_student.mT, p_teacher.mT)
+        return self.instance * instance + self.batch * batch + self.classes * classes
+
+    def _log_probabilities(self, logits: Tensor) -> Tensor:
+        """(T, N, K), of logits (N, K)."""
+        return F.log_softmax(torch.stack([logits / t for t in self.temperatures]), 2)
+
+
+def _relational_difference(a: Tensor, b: Tensor) -> Tensor:
+    """sum |a a' - b b'|^2 / n, over matrices (T, n, m)."""
+    return (a @ a.mT - b @ b.mT).square().sum() / a.shape[1]
+
+
 class FitNet(nn.Module):
     """L = mean((r(f_s) - f_t)^2), summed over the taps; r is a 1x1 convolution that learns with the student (Romero et
     al., 'FitNets: Hints for Thin Deep Nets', 2015, equation 3; the mean in place of half the sum, as is usual today).
@@ -217,7 +278,7 @@ def _sum_over_taps(loss: Any, output: DistillationOutput) -> Tensor:
     return torch.stack([loss(student, teacher) for student, teacher in pairs]).sum()
 
 
-METHODS = (KD, DKD, DIST, FitNet, AT, RKD)
+METHODS = (KD, DKD, DIST, MLLD, FitNet, AT, RKD)
 
 
 class DistillationLoss(nn.Module):
@@ -226,12 +287,12 @@ class DistillationLoss(nn.Module):
 
     Args:
         task: any loss of logits and labels; in a recipe by its name: {CrossEntropyLoss: {smooth_eps: 0.1}}.
-        method: one of the six: {KD: {temperature: 4.0}}.
+        method: one of the seven: {KD: {temperature: 4.0}}.
         weight, task_weight: at least 0.
         warmup_epochs: ramp climbs over so many epochs: 1 / n in the first, 1 from the n-th on.
 
     Raises:
-        SgResnetsError: the method is none of the six, or a value is wrong.
+        SgResnetsError: the method is none of the seven, or a value is wrong.
     """
 
     def __init__(
