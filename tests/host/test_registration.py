@@ -56,3 +56,16 @@ def test_focal_loss(host):
     logit, target = torch.tensor([2.0]), torch.tensor([1.0])
     p = torch.sigmoid(logit)
     assert loss(logit, target).item() == pytest.approx((-0.25 * (1 - p) ** 2 * p.log()).item(), rel=1e-5)
+
+
+def test_focal_loss_weighs_classes(host):
+    from super_gradients.common.factories.losses_factory import LossesFactory
+
+    torch.manual_seed(0)
+    logits, labels, weight = torch.randn(6, 3), torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([1.0, 2.0, 5.0])
+    even, weighed = (LossesFactory().get({"FocalLoss": each}) for each in ({}, {"weight": weight.tolist()}))
+    losses = torch.stack([even(logits[i : i + 1], labels[i : i + 1]) for i in range(6)])
+    expected = (losses * weight[labels]).sum() / weight[labels].sum()
+    torch.testing.assert_close(weighed(logits, labels), expected)
+    with pytest.raises(ValueError, match="weight is for a mean, not for reduction=sum"):
+        LossesFactory().get({"FocalLoss": {"loss_fcn": torch.nn.BCEWithLogitsLoss(reduction="sum"), "weight": [1.0]}})

@@ -21,6 +21,7 @@ FOLDER = "dataset_params.train_dataset_params.root=x"
 GIVEN = {
     "finetune_image_folder": [FOLDER, "arch_params.num_classes=7"],
     "image_folder_resnet18": [FOLDER, "arch_params.num_classes=7"],
+    "kd_image_folder": [FOLDER, "student_arch_params.num_classes=7"],
     "qat_image_folder": [FOLDER, "arch_params.num_classes=7"],
     **{name: [FOLDER] for name in NAMES if "imagenet" in name},
 }

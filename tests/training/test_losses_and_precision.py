@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from sg_resnets.utils.errors import SgResnetsError
 
@@ -48,3 +49,48 @@ def test_mixed_precision_is_what_the_hardware_computes_in(monkeypatch, device, h
         monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda feature=feature: feature in has)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: "cuda" in has)
     assert mixed_dtype(device, forced) is dtype
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_weights_of_classes_are_those_of_images_in_a_mean(mixed):
+    """As `nn.CrossEntropyLoss` has it: the sum of w L over the sum of w, w that of an image's class."""
+    from sg_resnets.training.losses import BinaryCrossEntropy
+
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 0, 0, 1, 1, 2])
+    target = torch.lerp(F.one_hot(labels, 3).float(), torch.full((6, 3), 1 / 3), 0.2) if mixed else labels
+    weight = [1.0, 2.0, 5.0]
+    shares = target if mixed else F.one_hot(labels, 3).float()
+    of_images = [sum(share * w for share, w in zip(row.tolist(), weight, strict=True)) for row in shares]
+    losses = [BinaryCrossEntropy()(logits[i : i + 1], target[i : i + 1]).item() for i in range(6)]
+    expected = sum(w * loss for w, loss in zip(of_images, losses, strict=True)) / sum(of_images)
+    assert BinaryCrossEntropy(weight=weight)(logits, target).item() == pytest.approx(expected, rel=1e-6)
+    torch.testing.assert_close(
+        BinaryCrossEntropy(weight=[2.0] * 3)(logits, target), BinaryCrossEntropy()(logits, target)
+    )
+
+
+def _macro_f1(labels, predictions):
+    """As scikit-learn's f1_score(average="macro") says: over the classes that are in either."""
+    values = []
+    for k in sorted({*labels, *predictions}):
+        right = sum(a == b == k for a, b in zip(labels, predictions, strict=True))
+        values.append(2 * right / (labels.count(k) + predictions.count(k)))
+    return sum(values) / len(values)
+
+
+def test_macro_f1_is_the_mean_over_the_classes_that_there_are():
+    from sg_resnets.training.metrics import MacroF1
+
+    torch.manual_seed(0)
+    metric = MacroF1()
+    outputs, labels = torch.randn(4, 10, 6), torch.randint(0, 5, (4, 10))
+    outputs[..., 5] = -9  # a class that is neither a label nor predicted
+    for batch, target in zip(outputs, labels, strict=True):
+        metric.update(batch, target)
+    expected = _macro_f1(labels.flatten().tolist(), outputs.argmax(2).flatten().tolist())
+    assert metric.compute().item() == pytest.approx(expected, rel=1e-6)
+    metric.reset()
+    metric.update(outputs[0], F.one_hot(labels[0], 6) * 0.9)  # mixed labels
+    expected = _macro_f1(labels[0].tolist(), outputs[0].argmax(1).tolist())
+    assert metric.compute().item() == pytest.approx(expected, rel=1e-6)

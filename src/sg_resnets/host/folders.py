@@ -27,6 +27,7 @@ from sg_resnets.utils.files import write_rows
 
 logger = get_logger(__name__)
 LOOKED_AT = 20_000  # pictures, up to which all are decoded before training
+MANY_CLASSES = 10  # of more, the right one among the first five is a figure of its own
 _OF_NETWORKS = ("arch_params", "student_arch_params", "teacher_arch_params")
 
 
@@ -53,6 +54,9 @@ def complete_folder(recipe: Any, trains: bool) -> None:
         node = recipe.get(key)
         if OmegaConf.is_dict(node) and (OmegaConf.is_missing(node, "num_classes") or node.get("num_classes") is None):
             node.num_classes = classes
+    metrics = recipe.training_hyperparams.get("valid_metrics_list")
+    if metrics == ["Accuracy", "MacroF1"] and classes > MANY_CLASSES:
+        recipe.training_hyperparams.valid_metrics_list = [*metrics, "Top5"]
     if trains and found:
         for line in describe(found):
             logger.info(line)

@@ -1,8 +1,17 @@
 """What SuperGradients' registries get from us: models, losses, the optimiser, callbacks, the distiller."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from super_gradients.common.registry.registry import ARCHITECTURES, CALLBACKS, KD_ARCHITECTURES, LOSSES, OPTIMIZERS
+import torch
+from super_gradients.common.registry.registry import (
+    ARCHITECTURES,
+    CALLBACKS,
+    KD_ARCHITECTURES,
+    LOSSES,
+    METRICS,
+    OPTIMIZERS,
+)
 from super_gradients.module_interfaces import SupportsInputShapeCheck
 from super_gradients.training.losses import FocalLoss
 from super_gradients.training.models.classification_models.base_classifer import BaseClassifier
@@ -18,7 +27,8 @@ from sg_resnets.host.patching import Put, Repair
 from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import CUSTOM, ZOO
-from sg_resnets.training.losses import BinaryCrossEntropy
+from sg_resnets.training.losses import BinaryCrossEntropy, mean_over_images
+from sg_resnets.training.metrics import MacroF1
 from sg_resnets.training.muon import Muon
 from sg_resnets.utils.errors import SgResnetsError
 
@@ -54,24 +64,40 @@ class CustomResNet(RegisteredResNet):
 
 class FocalLossOfClasses(FocalLoss):
     """Focal loss (Lin et al., 'Focal Loss for Dense Object Detection', 2017, equation 5) of logits (N, K) and labels
-    (N,), or mixtures (N, K): each class is a yes-or-no question.
+    (N,), or mixtures (N, K): each class is a yes-or-no question. `weight`: of each class, by which its images weigh in
+    the mean.
 
     Raises:
-        SgResnetsError: `loss_fcn` is no BCEWithLogitsLoss.
+        SgResnetsError: `loss_fcn` is no BCEWithLogitsLoss, or has no mean for the weights.
     """
 
-    def __init__(self, loss_fcn: nn.Module | None = None, gamma: float = 1.5, alpha: float = 0.25) -> None:
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        loss_fcn: nn.Module | None = None,
+        gamma: float = 1.5,
+        alpha: float = 0.25,
+        weight: Sequence[float] | None = None,
+    ) -> None:
         loss_fcn = nn.BCEWithLogitsLoss() if loss_fcn is None else loss_fcn
         if not isinstance(loss_fcn, nn.BCEWithLogitsLoss):
             raise SgResnetsError(
                 f"FocalLoss: loss_fcn={type(loss_fcn).__name__}: leave it out, it is computed from BCEWithLogitsLoss"
             )
+        reduction = loss_fcn.reduction
         super().__init__(loss_fcn, gamma, alpha)
+        self.register_buffer("weight", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
+        if weight is None:
+            return
+        if reduction != "mean":
+            raise SgResnetsError(f"FocalLoss: weight is for a mean, not for reduction={reduction}: leave one out")
+        self.reduction = "none"
 
     def forward(self, pred: Tensor, true: Tensor) -> Tensor:
-        if true.ndim == pred.ndim - 1:
-            true = F.one_hot(true, pred.shape[1])
-        return super().forward(pred, true.to(pred.dtype))
+        of_classes = F.one_hot(true, pred.shape[1]) if true.ndim == pred.ndim - 1 else true
+        losses = super().forward(pred, of_classes.to(pred.dtype))
+        return losses if self.weight is None else mean_over_images(losses.mean(1), true, self.weight)
 
 
 def _class_of(name: str, config: ResNetConfig) -> type[RegisteredResNet]:
@@ -96,5 +122,6 @@ ENTRIES = Repair(
             for callback in (TrainingCurves, GradientFlow, ActivationStatistics)
         ),
         Put(OPTIMIZERS, "Muon", Muon),
+        Put(METRICS, "MacroF1", MacroF1),
     ],
 )

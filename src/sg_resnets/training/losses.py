@@ -1,10 +1,21 @@
 """Task losses that SuperGradients lacks."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_resnets.utils.checks import BELOW_ONE
+
+
+def mean_over_images(losses: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of `losses` (N,), in which each image weighs as much as its class: `weight` (K,), `target` labels (N,)
+    or mixtures (N, K). As `nn.CrossEntropyLoss` has it, whose mean is over the sum of the weights."""
+    if weight is None:
+        return losses.mean()
+    of_images = weight[target] if target.ndim == 1 else target.to(weight.dtype) @ weight
+    return (losses * of_images).sum() / of_images.sum()
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -17,17 +28,24 @@ class BinaryCrossEntropy(nn.Module):
         smoothing: s turns the targets y into (1 - s) y + s / K.
         threshold: targets above it become 1 and all others 0, so that every class in a mixture is a yes; None keeps
             the shares.
+        weight: of each class, by which its images weigh in the mean; None: all the same.
 
     Raises:
         SgResnetsError: smoothing or threshold is not in [0, 1).
     """
 
-    def __init__(self, smoothing: float = 0.0, threshold: float | None = None) -> None:
+    weight: Tensor | None
+
+    def __init__(
+        self, smoothing: float = 0.0, threshold: float | None = None, weight: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.smoothing = BELOW_ONE("BinaryCrossEntropy: smoothing", smoothing)
         self.threshold = threshold if threshold is None else BELOW_ONE("BinaryCrossEntropy: threshold", threshold)
+        self.register_buffer("weight", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        given = target
         if target.ndim == 1:
             target = F.one_hot(target, logits.shape[1])
         target = target.to(logits.dtype)
@@ -35,4 +53,5 @@ class BinaryCrossEntropy(nn.Module):
             target = torch.lerp(target, torch.full_like(target, 1 / logits.shape[1]), self.smoothing)
         if self.threshold is not None:
             target = (target > self.threshold).to(logits.dtype)
-        return F.binary_cross_entropy_with_logits(logits, target)
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return mean_over_images(losses.mean(1), given, self.weight)

@@ -15,7 +15,7 @@ from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.utils.checks import is_number
 from sg_resnets.utils.errors import SgResnetsError, choices
 
-CROSS_ENTROPY = "CrossEntropyLoss"
+WEIGHTED = ("CrossEntropyLoss", "BinaryCrossEntropy", "FocalLoss")  # which take the weights of classes
 
 
 def cross_entropy(
@@ -44,7 +44,7 @@ def take_list(original: Callable[..., None], self: CrossEntropyLoss, weight: Any
 
 
 def with_class_weights(training_params: dict[str, Any], dataset: Any) -> dict[str, Any]:
-    """Return the parameters with the `weight` of each cross-entropy as a list: the recipe may say `balanced`, a list,
+    """Return the parameters with the `weight` of each loss as a list: the recipe may say `balanced`, a list,
     or a mapping from classes' names, in which those left out have 1.
 
     Raises:
@@ -58,15 +58,15 @@ def with_class_weights(training_params: dict[str, Any], dataset: Any) -> dict[st
         if not isinstance(part, Mapping):
             return part
         settled = {key: resolved(each, key) for key, each in part.items()}
-        if name == CROSS_ENTROPY and settled.get("weight") is not None:
+        if name in WEIGHTED and settled.get("weight") is not None:
             settled["weight"] = class_weights(settled["weight"], names, dataset)
         return settled
 
     params = dict(training_params)
     if isinstance(params.get("loss"), Mapping):
         params["loss"] = resolved(params["loss"])
-    elif params.get("loss") == CROSS_ENTROPY:
-        params["criterion_params"] = resolved(params.get("criterion_params") or {}, CROSS_ENTROPY)
+    elif params.get("loss") in WEIGHTED:
+        params["criterion_params"] = resolved(params.get("criterion_params") or {}, params["loss"])
     return params
 
 
