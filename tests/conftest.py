@@ -290,10 +290,10 @@ def write(tmp_path):
     from sg_resnets.export import onnx as onnx_file
     from sg_resnets.quantization.params import QuantizationParams
 
-    def make(network, name="int8", target="onnxruntime", shape=(1, 28, 28), **info):
+    def make(network, name="int8", target="onnxruntime", shape=(1, 28, 28), opset=17, dynamic_size=False, **info):
         path = tmp_path / f"{name}.onnx"
         integer_bias = QuantizationParams(target=target).runtime.integer_bias
-        onnx_file.write(network, path, shape, onnx_file.FileInfo(**info), integer_bias)
+        onnx_file.write(network, path, shape, onnx_file.FileInfo(**info), integer_bias, opset, dynamic_size)
         return path
 
     return make

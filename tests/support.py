@@ -45,6 +45,37 @@ TINY = ["epochs=1", "training_hyperparams.mixed_precision=False", *SMALL_RUN]
 
 SMALL = ResNetConfig((1, 1, 1), (4, 8, 16))
 GREY_8 = {"num_classes": 10, "in_channels": 1, "depth": 8}  # arch_params
+# arch_params of a net with each kind of block, shortcut, stem, attention and so on.
+KINDS = {
+    "bottleneck": {"block": "bottleneck", "depth": 11},
+    "full_preact": {"order": "full_preact"},
+    "bn_after_addition": {"order": "bn_after_addition"},
+    "plain": {"shortcut": "none"},
+    "C": {"shortcut": "C"},
+    "D": {"shortcut": "D"},
+    "gate": {"addition": "exclusive_gate"},
+    "scaled": {"addition": "scaled"},
+    "se": {"attention": "se"},
+    "eca": {"attention": "eca"},
+    "cbam": {"attention": "cbam"},
+    "rezero": {"scaling": "rezero"},
+    "layerscale": {"scaling": "layerscale"},
+    "skipinit": {"scaling": "skipinit", "norm": "none"},
+    "fixup": {"scaling": "fixup", "norm": "none"},
+    "silu": {"activation": "silu"},
+    "blur": {"subsample": "blur"},
+    "strided": {"stem": "strided", "depth": None, "depths": [1, 1, 1]},
+    "deep": {"stem": "deep", "depth": None, "depths": [1, 1, 1]},
+    "imagenet": {"stem": "imagenet", "depth": None, "depths": [1, 1, 1]},
+    "rs": {"stem": "rs", "depth": None, "depths": [1, 1, 1]},
+    "pooled": {"block": "pooled", "stem": "pooled", "depth": None, "depths": [1, 2, 1]},
+    "groups": {"block": "bottleneck", "depth": 11, "groups": 2},
+    "sk_basic": {"block": "sk_basic"},
+    "sk_bottleneck": {"block": "sk_bottleneck", "depth": 11},
+    "res2net": {"block": "res2net", "depth": 11, "splits": 2, "width_per_group": 32},
+    "resnest": {"block": "resnest", "depth": 11, "splits": 2},
+    "drop_path": {"drop_path": 0.5, "dropout": 0.3, "head_dropout": 0.3},
+}
 # What `make test` puts through everything: the smaller nets, and one large one of each kind; `make test-all`, all.
 OF_EACH_KIND = (
     "resnet50_v1b",

@@ -210,6 +210,12 @@ def export(
     uint8_input: Annotated[
         bool, typer.Option("--uint8-input", help="The ONNX file takes pixels 0..255 and normalises them itself.")
     ] = False,
+    opset: Annotated[
+        str | None, typer.Option(metavar="INTEGER", help="Of the ONNX file: 7 to 20, from 13 on for int8; else 17.")
+    ] = None,
+    dynamic_size: Annotated[
+        bool | None, typer.Option("--dynamic-size/--fixed-size", help="Height and width are free in the ONNX file.")
+    ] = None,
     quantization: Annotated[
         list[str] | None, typer.Option(help="For int8, such as target=openvino; repeat it for other keys.")
     ] = None,
@@ -218,8 +224,9 @@ def export(
     """Write a checkpoint (of a run: the best one) as a file: safetensors to share, ONNX in float32 or INT8 to run."""
     from sg_resnets.runs.export import choose_format, export_checkpoint
 
-    kind = choose_format(kind, output, uint8_input, quantization or [])
-    exported = export_checkpoint(run, output, kind, uint8_input, plugin or [], quantization or [])
+    given = {"--uint8-input": uint8_input, "--opset": opset is not None, "--dynamic-size": dynamic_size}
+    kind = choose_format(kind, output, quantization or [], [name for name, is_given in given.items() if is_given])
+    exported = export_checkpoint(run, output, kind, uint8_input, plugin or [], quantization or [], opset, dynamic_size)
     if exported.info is not None:
         from sg_resnets.export.benchmark import warnings
 

@@ -1,5 +1,7 @@
 """Files of differently normalised images are compared on the same pixels, or not at all."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from sg_resnets.data.image_tensors import whole_batch
 from sg_resnets.export import benchmark
+from sg_resnets.export.runtimes import load
 from sg_resnets.utils.errors import SgResnetsError
 from support import random_images, raw
 
@@ -35,7 +38,7 @@ def loader():
 
 @pytest.fixture
 def file(write, monkeypatch):
-    monkeypatch.setattr(benchmark, "latencies", lambda files: [{} for _ in files])
+    monkeypatch.setattr(benchmark, "latencies", lambda files, size: [{} for _ in files])
 
     def make(name, mean=0.3, std=0.2, side=6, **info):
         described = {"mean": [mean], "std": [std], "classes": CLASSES, **info}
@@ -63,6 +66,32 @@ def test_each_file_sees_the_images_as_it_wants_them(file, loader):
 def test_files_of_other_classes_or_sizes_are_not_compared(file, loader, different, words):
     with pytest.raises(SgResnetsError, match=words):
         benchmark.measure([file("own"), file("different", **different)], loader)
+
+
+@pytest.mark.parametrize("first, size", [("free", (6, 6)), ("fixed", (8, 10))])
+def test_files_of_free_size_are_timed_on_images_of_the_first_files_size(first, size, write, monkeypatch):
+    timed = {}
+
+    def note(files, size):
+        timed["size"] = tuple(size)
+        return [{} for _ in files]
+
+    monkeypatch.setattr(benchmark, "latencies", note)
+    files = {
+        "free": write(Threshold(0, 1), "free", shape=(1, 6, 6), dynamic_size=True, mean=[0.3], std=[0.2]),
+        "fixed": write(Threshold(0, 1), "fixed", shape=(1, 8, 10), mean=[0.3], std=[0.2]),
+    }
+    benchmark.measure([files[first], *files.values()], None)
+    assert timed["size"] == size
+
+
+def test_a_file_of_free_size_is_timed_on_images_of_the_size_that_is_given(write, monkeypatch):
+    monkeypatch.setattr(benchmark, "ROUND_SECONDS", 0.0)
+    loaded = load(write(Threshold(0, 1), "free", shape=(1, 6, 6), dynamic_size=True))
+    seen = set()
+    noting = replace(loaded, run=lambda images: seen.add(images.shape) or loaded.run(images))
+    benchmark.latencies([noting], 2, (7, 9))
+    assert seen == {(batch, 1, 7, 9) for batch in benchmark.BATCHES}
 
 
 def row(name, milliseconds, accuracy, runtime="ONNX Runtime"):

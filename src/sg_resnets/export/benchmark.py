@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BATCHES = (1, 32)
+UNKNOWN_SIZE = (224, 224)  # of the images of a file that does not say it
 ROUNDS, ROUND_SECONDS = 15, 0.05
 LARGEST_DROP = 0.01  # of the first file's accuracy: what loses more is no way to run the network
 Predict = Callable[[np.ndarray], np.ndarray]  # normalised images (N, C, H, W) to logits (N, K)
@@ -95,14 +96,17 @@ def predictions(loader: Iterable[Any], networks: Mapping[str, Predict]) -> tuple
     return np.concatenate(labels), {name: np.concatenate(parts) for name, parts in named.items()}
 
 
-def latencies(files: Sequence[Loaded], rounds: int = ROUNDS) -> list[dict[int, list[float]]]:
-    """Milliseconds of a batch by its size, for each file: in turn in each round."""
+def latencies(
+    files: Sequence[Loaded], rounds: int = ROUNDS, size: Sequence[int] = UNKNOWN_SIZE
+) -> list[dict[int, list[float]]]:
+    """Milliseconds of a batch by its size, for each file: in turn in each round. `size` is the height and width of the
+    images of those files in which they are free."""
     random = np.random.default_rng(0)
     measured: list[dict[int, list[float]]] = [{} for _ in files]
     for batch in BATCHES:
         works = []
         for file in files:
-            pixels = random.integers(0, 256, [batch, *(side or 224 for side in file.shape[1:])], dtype=np.uint8)
+            pixels = random.integers(0, 256, [batch, *_filled(file.shape[1:], (3, *size))], dtype=np.uint8)
             images = pixels if file.uint8 else (pixels / 255).astype(np.float32)
             works.append(partial(file, images))
         repeats = [max(1, round(ROUND_SECONDS / _seconds(work, 2))) for work in works]
@@ -112,6 +116,11 @@ def latencies(files: Sequence[Loaded], rounds: int = ROUNDS) -> list[dict[int, l
             for times, work, count in zip(measured, works, repeats, strict=True):
                 times[batch].append(1000 * _seconds(work, count))
     return measured
+
+
+def _filled(shape: Sequence[int], by: Sequence[int]) -> list[int]:
+    """A shape with numbers of `by` where it is free."""
+    return [side or other for side, other in zip(shape, by, strict=False)]
 
 
 def _seconds(work: Callable[[], Any], count: int) -> float:
@@ -126,7 +135,8 @@ def _seconds(work: Callable[[], Any], count: int) -> float:
 def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> tuple[list[Measured], list[str]]:
     """Measure files in each runtime that is here, the first file in ONNX Runtime first; and return what was left out, a
     line each. `loader` gives normalised images and labels, None leaves out the accuracy. Each file sees the images as
-    it wants them; those of a loader that does not say how they are normalised are as the first one's.
+    it wants them; those of a loader that does not say how they are normalised are as the first one's, and so is
+    the size of the images that files of free size are timed on.
 
     Raises:
         SgResnetsError: accuracies of files whose images have another size, or whose classes are others.
@@ -139,7 +149,8 @@ def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> tuple[list[M
         files += loaded
         left_out += missing
     files.sort(key=lambda file: list(NAMES.values()).index(file.runtime))
-    times = latencies(files)
+    size = infos[files[0].path].size or UNKNOWN_SIZE
+    times = latencies(files, size=_filled(files[0].shape[2:], size))
     named: dict[str, np.ndarray] = {}
     if loader is not None:
         networks = {str(i): predictor(file, infos[file.path], data) for i, file in enumerate(files)}

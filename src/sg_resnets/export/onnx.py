@@ -7,7 +7,7 @@ in float32; here they become the integers that the runtimes compute with.
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from sg_resnets.data.preprocessing import steps_of
+from sg_resnets.export.exporter import OPSET, check_equal, check_opset, check_other_size, export, other_images
 from sg_resnets.quantization.fake_quantize import QuantConv2d, Quantizer, QuantLinear, check_float32, quantizers
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.files import check_parent, write_bytes
 
-OPSET = 17
 _LARGEST_BIAS = 2**30  # in int32, half of its range: the accumulator has room
 _KEY = "sg_resnets"  # one entry of the file's metadata, JSON
 
@@ -36,6 +36,8 @@ class FileInfo:
         accuracy: of the network on its recipe's test data, measured in PyTorch, in 0..1.
         kind: "fp32", "ptq" or "qat".
         reduce_range: its weights have 7 bits, so that no x86 kernel overflows.
+        size: height and width in pixels of the images that the network was trained for; those of a file whose height
+            and width are free can be others.
         recipe: what trained it.
         preprocessing: the steps from an image of any size to the network's input, as in a checkpoint.
     """
@@ -47,6 +49,7 @@ class FileInfo:
     accuracy: float | None = None
     kind: str = "fp32"
     reduce_range: bool = False
+    size: Sequence[int] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
@@ -104,16 +107,25 @@ class _Frozen(nn.Module):
 
 
 def write(
-    network: nn.Module, path: Path, image_shape: Sequence[int], info: FileInfo, integer_bias: bool = True
+    network: nn.Module,
+    path: Path,
+    image_shape: Sequence[int],
+    info: FileInfo,
+    integer_bias: bool = True,
+    opset: int = OPSET,
+    dynamic_size: bool = False,
 ) -> None:
     """Write `network` as ONNX: `images` (N, C, H, W), N free, to `logits` (N, K).
 
     Args:
         image_shape: C, H, W.
         integer_bias: of a network with quantisers, whether biases become int32.
+        opset: version of ONNX's set of operators.
+        dynamic_size: H and W are free too; those of `image_shape` are kept in the file's description.
 
     Raises:
-        SgResnetsError: the file cannot be written, weights are not float32, or a quantiser has no range.
+        SgResnetsError: the file cannot be written, weights are not float32, a quantiser has no range, the network has
+            operators that the opset lacks, or takes images of one size alone.
     """
     import onnx
 
@@ -122,38 +134,21 @@ def write(
     for name, quantizer in quantizers(network).items():
         if not quantizer.amax.isfinite().all():
             raise SgResnetsError(f"{name} has no finite range: calibrate the network before it is written")
+    opset = check_opset(opset, bool(quantizers(network)))
     plain = copy.deepcopy(network).cpu().eval()
     scales = _freeze(plain)
+    info = replace(info, size=list(image_shape[1:]))
     wrapped = _FromPixels(plain, info.mean, info.std) if info.uint8_input else _Plain(plain)
     images = torch.zeros(1, *image_shape, dtype=torch.uint8 if info.uint8_input else torch.float32)
-    model = _export(wrapped, images)
-    if scales:
-        _store_integers(model, scales, integer_bias)
+    if dynamic_size:
+        check_other_size(plain, image_shape)
+    model = _store_integers(export(wrapped, images, opset, dynamic_size), scales, integer_bias)
+    if dynamic_size:
+        others = other_images(image_shape, images.dtype)
+        check_equal(model, _store_integers(export(wrapped, others, opset, False), scales, integer_bias), others)
     onnx.helper.set_model_props(model, {_KEY: json.dumps(asdict(info))})
     onnx.checker.check_model(model, full_check=True)
     write_bytes(path, model.SerializeToString())
-
-
-def _export(network: nn.Module, images: Tensor) -> Any:
-    import io
-    import warnings
-
-    import onnx
-
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this exporter is the older of the two: it writes QDQ from these ops
-        torch.onnx.export(
-            network.eval(),
-            (images,),
-            file,  # type: ignore[arg-type]
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_axes={"images": {0: "N"}, "logits": {0: "N"}},
-        )
-    return onnx.load_from_string(file.getvalue())
 
 
 @torch.no_grad()
@@ -170,9 +165,13 @@ def _freeze(network: nn.Module) -> dict[str, np.ndarray]:
     return scales
 
 
-def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: bool) -> None:
-    """Store weights as int8 with a DequantizeLinear, biases as int32 with one: of input scale times weight scale."""
+def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: bool) -> Any:
+    """Store weights that have scales as int8 with a DequantizeLinear, biases as int32 with one: of input scale times
+    weight scale. Returns the model."""
     from onnx import helper, numpy_helper
+
+    if not scales:
+        return model
 
     graph = model.graph
     initializers = {each.name: each for each in graph.initializer}
@@ -215,6 +214,7 @@ def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: 
     used = {name for node in graph.node for name in node.input}
     for initializer in [each for each in graph.initializer if each.name not in used]:
         graph.initializer.remove(initializer)
+    return model
 
 
 def read_info(path: Path) -> FileInfo:
