@@ -17,6 +17,7 @@ from omegaconf import OmegaConf, open_dict
 from super_gradients.common.abstractions.abstract_logger import get_logger
 from super_gradients.common.environment.checkpoints_dir_utils import generate_run_id, get_checkpoints_dir_path
 from super_gradients.common.environment.device_utils import device_config
+from super_gradients.conversion.export_params import ExportParams
 from super_gradients.module_interfaces import HasPredict, HasPreprocessingParams
 from super_gradients.module_interfaces.quantization_result import QuantizationResult
 from super_gradients.training import models
@@ -33,6 +34,7 @@ from sg_resnets.export.benchmark import measure, predictions
 from sg_resnets.export.int8_report import Report, torch_predictor
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.distillation import RegisteredDistiller
+from sg_resnets.host.export_params import OnnxExportParams, check_export_keys, export_settings
 from sg_resnets.host.patching import Patch, Rebind, Repair
 from sg_resnets.quantization.calibrate import calibrate
 from sg_resnets.quantization.graph import QuantizedNetwork, insert_quantizers
@@ -42,7 +44,7 @@ from sg_resnets.runs import checkpoints
 from sg_resnets.runs.build import add_calibration_data
 from sg_resnets.runs.find import BEST, LATEST, find_run
 from sg_resnets.utils.errors import SgResnetsError
-from sg_resnets.utils.files import check_parent, write_bytes
+from sg_resnets.utils.files import write_bytes
 
 logger = get_logger(__name__)
 
@@ -63,7 +65,7 @@ class Quantization:
             has in INT8; "ptq"; and after fine-tuning "qat".
         within: what `max_drop` keeps in float32, where it was asked for.
         folder: the run's.
-        output: where the recipe wants the last ONNX file, if it says so.
+        export: how the ONNX files are written, and where the recipe wants a copy of the last, if it says so.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Quantization:
     networks: Mapping[str, nn.Module]
     within: WithinDrop | None
     folder: Path
-    output: Path | None
+    export: OnnxExportParams
 
     def finish(self, figures: Mapping[str, float]) -> QuantizationResult:
         """Write the files and the report, print it, and return what SuperGradients' callers get; `figures` are the last
@@ -87,10 +89,11 @@ class Quantization:
         logger.info(f"Report: {self.folder / 'report.json'}, {self.folder / 'report.png'}")
         print("\n".join(report.lines()))
         kind, final = list(self.networks.items())[-1]
-        if self.output is not None:
-            write_bytes(self.output, paths[kind].read_bytes())
+        output = self.export.output_onnx_path
+        if output:
+            write_bytes(Path(output), paths[kind].read_bytes())
         return QuantizationResult(
-            quantized_model=final, output_onnx_path=str(self.output or paths[kind]), valid_metrics_dict=figures
+            quantized_model=final, output_onnx_path=output or str(paths[kind]), valid_metrics_dict=figures
         )
 
     def _write_files(self, accuracies: Mapping[str, float]) -> dict[str, Path]:
@@ -103,7 +106,15 @@ class Quantization:
             described = replace(
                 info, kind=kind, accuracy=accuracies[kind], reduce_range=self.params.reduce_range and kind != "fp32"
             )
-            onnx.write(network, paths[kind], images.shape[1:], described, self.params.runtime.integer_bias)
+            onnx.write(
+                network,
+                paths[kind],
+                images.shape[1:],
+                described,
+                self.params.runtime.integer_bias,
+                self.export.opset,
+                self.export.dynamic_size,
+            )
         return paths
 
     def _report(
@@ -140,19 +151,8 @@ def preprocessing_of(loader: DataLoader) -> dict[str, Any] | None:
     return dataset.get_dataset_preprocessing_params() if isinstance(dataset, HasPreprocessingParams) else None
 
 
-def output_path(export_params: Any) -> Path | None:
-    """Return where the recipe wants the last ONNX file, if it says so; refused before any work if it cannot be
-    written."""
-    output = getattr(export_params, "output_onnx_path", None)
-    if not output:
-        return None
-    path = Path(str(output))
-    check_parent(path)
-    return path
-
-
 def float_network(trainer: Trainer, model: nn.Module | None) -> nn.Module:
-    """Return the network to quantise: None stands for the one that the trainer has trained.
+    """Return the network to quantise, in eval mode: None stands for the one that the trainer has trained.
 
     Raises:
         SgResnetsError: there is none.
@@ -160,11 +160,11 @@ def float_network(trainer: Trainer, model: nn.Module | None) -> nn.Module:
     network = trainer.net if model is None else model
     if network is None:
         raise SgResnetsError("there is no network to quantise: give model=, or train one first")
-    return network
+    return unwrap_model(network).to(device_config.device).eval()
 
 
 def calibrated(
-    model: nn.Module,
+    network: nn.Module,
     loader: DataLoader,
     params: QuantizationParams,
     test_loader: DataLoader,
@@ -172,7 +172,6 @@ def calibrated(
 ) -> tuple[dict[str, nn.Module], WithinDrop | None]:
     """Return the float network, and the same with calibrated quantisers; and what `max_drop` keeps in float32, or
     `kept`, if that is known."""
-    network = unwrap_model(model).to(device_config.device).eval()
 
     def quantised(params: QuantizationParams) -> QuantizedNetwork:
         quantised = insert_quantizers(network, params, PredictingQuantizedNetwork)
@@ -279,6 +278,7 @@ def complete(recipe: Any) -> None:
         SgResnetsError: no weights to start from, a wrong quantisation parameter, several processes.
     """
     QuantizationParams.from_recipe(recipe.get("quantization_params"))
+    check_export_keys(recipe.get("export_params") or {})
     start = recipe.checkpoint_params.get("checkpoint_path") or recipe.checkpoint_params.get("pretrained_weights")
     if not start and not recipe.get("smoke"):
         raise SgResnetsError(
@@ -332,11 +332,12 @@ def ptq(
     deepcopy_model_for_export: Any = None,  # in SuperGradients' signature; ignored there too
 ) -> QuantizationResult:
     """Calibrate a network, write its files, and report."""
-    params, output = QuantizationParams.from_recipe(quantization_params), output_path(export_params)
+    params, network = QuantizationParams.from_recipe(quantization_params), float_network(self, model)
+    export = export_settings(export_params, network, valid_loader)
     loader = valid_loader if calib_loader is None else calib_loader
-    networks, within = calibrated(float_network(self, model), loader, params, valid_loader)
+    networks, within = calibrated(network, loader, params, valid_loader)
     folder = Path(get_checkpoints_dir_path(self.experiment_name, self.ckpt_root_dir, generate_run_id()))
-    quantization = Quantization(self.experiment_name, params, valid_loader, networks, within, folder, output)
+    quantization = Quantization(self.experiment_name, params, valid_loader, networks, within, folder, export)
     figures = evaluate_network(self, networks["ptq"], valid_loader, valid_metrics_list or self.valid_metrics)
     write_calibrated(quantization, figures)
     return quantization.finish(figures)
@@ -357,12 +358,13 @@ def qat(
     export_params: Any = None,
 ) -> QuantizationResult:
     """Calibrate a network, fine-tune it with the quantisers in, write its files, and report."""
-    params, output = QuantizationParams.from_recipe(quantization_params), output_path(export_params)
+    params, network = QuantizationParams.from_recipe(quantization_params), float_network(self, model)
+    export = export_settings(export_params, network, valid_loader)
     if training_params is None:
         raise SgResnetsError("qat trains the network: give training_params, as for Trainer.train")
     loader, begun = valid_loader if calib_loader is None else calib_loader, resumed(self, training_params)
     kept = None if begun is None else kept_in(begun, params)
-    networks, within = calibrated(float_network(self, model), loader, params, valid_loader, kept)
+    networks, within = calibrated(network, loader, params, valid_loader, kept)
     if begun is not None:
         refuse_other_quantizers(networks["ptq"], begun)
     networks["qat"], folder = fine_tune(
@@ -375,7 +377,7 @@ def qat(
     )
     metrics = valid_metrics_list or training_params["valid_metrics_list"]
     figures = evaluate_network(self, networks["qat"], valid_loader, metrics)
-    return Quantization(self.experiment_name, params, valid_loader, networks, within, folder, output).finish(figures)
+    return Quantization(self.experiment_name, params, valid_loader, networks, within, folder, export).finish(figures)
 
 
 def install_nothing() -> None:
@@ -388,6 +390,7 @@ REPAIRS = (
         "int8",
         "ptq and qat pip-install a package that is gone, and fail; no batch-norm is folded, no ONNX file is fast",
         [
+            Rebind("ExportParams", ExportParams, OnnxExportParams),
             Rebind(_INSTALLER, getattr(sg_trainer, _INSTALLER), install_nothing),
             Patch(Trainer, "ptq", ptq),
             Patch(Trainer, "qat", qat),
