@@ -36,7 +36,14 @@ def folder_loader(by_name, root, **options):
 def test_every_data_set_has_a_name_in_the_host(by_name):
     from super_gradients.common.registry.registry import ALL_DATASETS
 
-    assert {"fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "image_folder"} <= ALL_DATASETS.keys()
+    assert {
+        "fashion_mnist_mini",
+        "fashion_mnist",
+        "cifar10",
+        "cifar100",
+        "image_folder",
+        "image_csv",
+    } <= ALL_DATASETS.keys()
     with pytest.raises(SgResnetsError, match="no keyword 'transforms'"):
         mini_loader(by_name, transforms=["ToTensor"])
     assert mini_loader(by_name, transforms=None, mean=None).dataset.mean == fashion_mnist.MEAN
@@ -49,6 +56,20 @@ def test_image_folder_trains_through_the_host(by_name, picture_folder):
     assert not torch.equal(images, next(iter(loader))[0])  # a random crop
     assert loader.dataset.class_names == ["cat", "dog"]
     assert folder_loader(by_name, picture_folder, max_samples=2).dataset.targets == [0, 1]
+
+
+def test_a_csv_file_is_a_data_set_of_a_name_of_its_own(by_name, picture_folder):
+    rows = ["train/cat/0.png,animal,train", "train/dog/0.png,plant,train", "val/cat/0.png,animal,val"]
+    (picture_folder / "labels.csv").write_text("\n".join(["file,class,part", *rows]))
+    loading = {"dataset": "image_csv", "batch_size": 1}
+    params = {"labels": str(picture_folder / "labels.csv"), "train": False, "size": 21}
+    loader = by_name.get(dataset_params=dict(params), dataloader_params=dict(loading))
+    assert loader.dataset.class_names == ["animal", "plant"] and loader.dataset.targets == [0]
+    assert loader.dataset.samples == [(str(picture_folder / "val/cat/0.png"), 0)]
+    with pytest.raises(SgResnetsError, match=r"^image_csv: labels is missing; give the CSV file .* file,class$"):
+        by_name.get(dataset_params={"train": True}, dataloader_params=dict(loading))
+    with pytest.raises(SgResnetsError, match=r"^image_csv has no keyword 'label': did you mean labels"):
+        by_name.get(dataset_params={"label": "x.csv"}, dataloader_params=dict(loading))
 
 
 def test_image_folder_predicts_with_the_transforms_of_validation(by_name, picture_folder):

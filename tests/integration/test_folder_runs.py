@@ -57,6 +57,28 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize("name", ["image_csv", "image_folder"])
+def test_a_csv_file_is_all_that_is_needed(name, train, command, said, tmp_path):
+    fill(tmp_path / "pictures", "a", "b")
+    rows = [f"pictures/{folder}/{i}.png,{label}" for folder, label in (("a", "cat"), ("b", "dog")) for i in range(8)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,class", *rows]))
+    _, run = train(
+        f"dataset_params.train_dataset_params.labels={tmp_path / 'labels.csv'}",
+        "dataset_params.train_dataset_params.size=24",
+        *(f"dataset_params.{part}_dataloader_params.dataset={name}" for part in ("train", "val")),
+        *SMALL,
+        recipe="image_folder_resnet18",
+        tiny=False,
+    )
+    assert f"{tmp_path}: 2 classes, pictures: 12 train, 4 val" in said()
+    split = {row["file"]: row for row in rows_of(run / "split.csv")}
+    assert split.keys() == {row.partition(",")[0] for row in rows}
+    code, printed, error = command("evaluate", run)
+    assert code == 0 and "\ncat " in printed and "\ndog " in printed, error
+    seen = {os.path.relpath(row["file"], tmp_path) for row in rows_of(run / "report_val.csv")}
+    assert seen == {file for file, row in split.items() if row["part"] == "val"}
+
+
 def test_one_folder_is_all_that_is_needed(train_folder, command, said, tmp_path):
     root = fill(tmp_path / "pictures", "ant", "bee", "cow", count=10)
     (root / "ant" / "notes.txt").write_text("x")

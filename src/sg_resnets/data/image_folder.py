@@ -35,6 +35,8 @@ from sg_resnets.utils.errors import SgResnetsError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGE = 2**20  # bytes of a JPEG: it may be decoded at a reduced size
 TRIES = 10  # of a random crop
+# Under which it is registered. One who has a list of pictures looks for a data set that says so.
+NAMES = ("image_folder", "image_csv")
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random crop: Szegedy et al. 2014, section 6
 
 

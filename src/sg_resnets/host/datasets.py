@@ -24,7 +24,7 @@ from torchvision.transforms import Grayscale, v2
 from sg_resnets.data.catalogue import IN_MEMORY, given_keywords, in_memory
 from sg_resnets.data.fitting import Fitting, sides
 from sg_resnets.data.folder_loader import FolderLoader
-from sg_resnets.data.image_folder import ImageFolderImages, noise_folder
+from sg_resnets.data.image_folder import NAMES, ImageFolderImages, noise_folder
 from sg_resnets.data.image_tensors import InMemoryImages, whole_batch
 from sg_resnets.host.classes import note_data
 from sg_resnets.host.patching import Put, Repair
@@ -130,15 +130,22 @@ def images_in_memory(name: str, data_on: str = "host", **params: Any) -> InMemor
     return data.to(device_config.device) if data_on == "device" else data
 
 
-def image_folder(**params: Any) -> HostImageFolder:
-    """Return a folder of pictures; `synthetic: N` gives noise of N classes, to try a recipe without it."""
+def images_on_disk(name: str, **params: Any) -> HostImageFolder:
+    """Return a folder of pictures, or those that the CSV file `labels` lists, which are beside it without a `root`;
+    `synthetic: N` gives noise of N classes, to try a recipe without them."""
     classes = params.pop("synthetic", None)
     params.pop("on_bad_image", None)  # it is seen to before training: `host/folders.py`
-    params = given_keywords("image_folder", params, inspect.signature(ImageFolderImages).parameters)
+    params = given_keywords(name, params, inspect.signature(ImageFolderImages).parameters)
     if classes:
         params["root"] = noise_folder(classes)
+    if "root" not in params and "labels" in params:
+        params["root"] = params.pop("labels")
     if "root" not in params:
-        raise SgResnetsError("image_folder: root is missing; give the folder that holds your pictures")
+        what = {
+            "image_folder": "root is missing; give the folder that holds your pictures",
+            "image_csv": "labels is missing; give the CSV file that lists your pictures, with the columns file,class",
+        }
+        raise SgResnetsError(f"{name}: {what[name]}")
     data = HostImageFolder(**params)
     note_data(data.class_names)
     return data
@@ -162,7 +169,7 @@ ENTRIES = Repair(
     "no data sets in memory; its Resize rounds down, so that predict() cuts pictures short",
     [
         *(Put(ALL_DATASETS, name, partial(images_in_memory, name)) for name in IN_MEMORY),
-        Put(ALL_DATASETS, "image_folder", image_folder),
+        *(Put(ALL_DATASETS, name, partial(images_on_disk, name)) for name in NAMES),
         Put(ALL_COLLATE_FUNCTIONS, "whole_batch", get_whole_batch),
         Put(dataloaders, "DataLoader", make_loader),
         Put(PROCESSINGS, "ResizeCenterCrop", ResizeCenterCrop),

@@ -40,6 +40,7 @@ def complete_folder(recipe: Any, trains: bool) -> None:
     if not reads_folder(recipe):
         return
     data = recipe.dataset_params
+    take_list_alone(data)
     if not (data.train_dataset_params.get("synthetic") or data.train_dataset_params.get("root")):
         return  # which the data set says
     follow_splits(recipe)
@@ -61,6 +62,13 @@ def complete_folder(recipe: Any, trains: bool) -> None:
         for line in describe(found):
             logger.info(line)
         leave_out_damaged(recipe, found)
+
+
+def take_list_alone(data: Any) -> None:
+    """Where a CSV file is given as `labels`, and no `root`, let it be that too: its pictures are beside it."""
+    for params in (data.train_dataset_params, data.val_dataset_params):
+        if OmegaConf.select(params, "labels") and not OmegaConf.select(params, "root", throw_on_missing=False):
+            params.root, params.labels = params.labels, None
 
 
 def follow_settings(recipe: Any) -> None:

@@ -12,6 +12,7 @@ from super_gradients.common.data_types.enum import StrictLoad
 from super_gradients.training import dataloaders, models
 
 from sg_resnets.data.folder import SPLIT, is_split_of_run
+from sg_resnets.data.image_folder import NAMES
 from sg_resnets.quantization.graph import QuantizedNetwork, rebuild
 from sg_resnets.quantization.params import QuantizationParams
 from sg_resnets.runs.checkpoints import averaged_weights
@@ -78,7 +79,7 @@ def build_quantized(recipe: DictConfig, state: Mapping[str, Any]) -> QuantizedNe
 def reads_folder(recipe: Any, split: str = "train") -> bool:
     """Whether a recipe's data of `split` is a folder of pictures."""
     loading = (recipe.get("dataset_params") or {}).get(f"{split}_dataloader_params") or {}
-    return "image_folder" in (loading.get("dataset"), recipe.get(f"{split}_dataloader"))
+    return not {loading.get("dataset"), recipe.get(f"{split}_dataloader")}.isdisjoint(NAMES)
 
 
 def follow_split(recipe: Any, run: Path, everything: bool = False) -> bool:
