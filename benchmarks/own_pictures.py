@@ -1,10 +1,10 @@
 """What a folder of pictures comes to, on Fashion-MNIST written as PNGs.
 
 Run: python benchmarks/own_pictures.py [imbalance | shipped]. `imbalance`: 6,000 training pictures, of each class 0.6
-times as many as of the one before, so that the first has a hundred times as many as the last; macro-recall on the 10,000
-test pictures with no weights, with balanced weights and with the balanced sampler, three seeds each. `shipped`: 12,000
-training pictures, and the three commands from a folder to an INT8 network: teacher, student, INT8; then the report on
-the 10,000 test pictures.
+times as many as of the one before, so that the first has a hundred times as many as the last; macro-recall on the
+10,000 test pictures with no weights, with balanced weights and with the balanced sampler, three seeds each. `shipped`:
+12,000 training pictures, and the three commands from a folder to an INT8 network: teacher, student, INT8; then the
+report on the 10,000 test pictures.
 """
 
 import csv
