@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sg_resnets.runs.checkpoints import averaged_weights
 from sg_resnets.utils.errors import SgResnetsError
 
 SMALL = (
@@ -143,7 +144,7 @@ def test_another_part_or_folder_is_evaluated_and_other_classes_are_refused(train
     with pytest.raises(SgResnetsError, match="trained on other classes than the data has, others: its class 1 is dog"):
         train_folder(wrong, start, "experiment_name=other")
     fresh, _ = train_folder(wrong, start, "checkpoint_params.checkpoint_num_classes=2", "experiment_name=fresh", "lr=0")
-    trained = torch.load(run / "ckpt_best.pth")["net"]
+    trained = averaged_weights(torch.load(run / "ckpt_best.pth"))  # which were validated
     assert torch.equal(fresh.conv1.weight.cpu(), trained["conv1.weight"])
     assert not torch.equal(fresh.fc.weight.cpu(), trained["fc.weight"])
 
@@ -288,3 +289,70 @@ def test_names_of_another_encoding_are_kept(train_folder, command, tmp_path):
     os.rename(os.fsencode(root / "cat" / "0.png"), old)
     _, run = train_folder(root)
     assert (run / "report_val.html").is_file() and command("evaluate", run)[0] == 0
+
+
+def test_from_a_folder_to_an_int8_network_in_three_commands(train_folder, host, compose, said, tmp_path):
+    root = fill(tmp_path / "pictures", "ant", "bee", "cow")
+    data = "dataset_params.train_dataset_params"
+    _, teacher = train_folder(root, f"{data}.fit=squash", "epochs=2", "experiment_name=teacher")
+    net = ["+student_arch_params.depth=8", "+student_arch_params.widths=[2,2,2]", "batch_size=4", "num_workers=0"]
+    deep = [
+        "teacher_architecture=resnet20_cifar",
+        "+teacher_arch_params.depth=8",
+        "+teacher_arch_params.widths=[4,4,4]",
+    ]
+    small = ["student_architecture=resnet20_cifar", "student_checkpoint_params.pretrained_weights=null", *net, *deep]
+    where = f"{data}.root={root}"
+    start = f"teacher_checkpoint_params.checkpoint_path={teacher}"
+    host.Trainer.train_from_config(
+        compose(where, start, *small, "epochs=1", f"ckpt_root_dir={tmp_path}", recipe="kd_image_folder", tiny=False)
+    )
+    (run,) = tmp_path.glob("kd_image_folder*/RUN_*")
+    states = [torch.load(each / "ckpt_best.pth") for each in (teacher, run)]
+    assert states[0]["processing_params"] == states[1]["processing_params"]
+    assert (run / "split.csv").read_text() == (teacher / "split.csv").read_text()
+    assert json.loads((run / "teacher.json").read_text())["Accuracy"] == pytest.approx(
+        float(states[0]["acc"]), abs=1e-6
+    )
+    assert "was trained with" not in said()
+    cfg = compose(
+        where, f"checkpoint_params.checkpoint_path={run}", "architecture=resnet20_cifar", "+arch_params.depth=8",
+        "+arch_params.widths=[2,2,2]", "batch_size=4", "num_workers=0", "epochs=1", f"ckpt_root_dir={tmp_path}",
+        recipe="qat_image_folder", tiny=False,
+    )  # fmt: skip
+    host.Trainer.quantize_from_config(cfg)
+    assert next(tmp_path.glob("qat_image_folder*/RUN_*/qat.onnx")).stat().st_size > 1000
+    other = [f"{data}.mean=[0.1,0.1,0.1]", "epochs=1", f"ckpt_root_dir={tmp_path}", "experiment_name=other"]
+    host.Trainer.train_from_config(compose(where, start, *small, *other, recipe="kd_image_folder", tiny=False))
+    assert f"mean=[0.1, 0.1, 0.1], but {teacher} was trained with" in said()
+
+
+def test_a_folder_is_trained_with_averaged_weights_until_accuracy_stops_to_rise(train_folder, said, tmp_path):
+    root = fill(tmp_path / "pictures", "cat", "dog")
+    stop = "training_hyperparams.phase_callbacks.1.EarlyStop.min_delta"
+    _, run = train_folder(root, "epochs=20", f"+{stop}=2.0", "experiment_name=stopped")  # none is ever better
+    assert torch.load(run / "ckpt_latest.pth")["epoch"] == 11 and "did not improve in the last 10" in said()
+    best = torch.load(run / "ckpt_best.pth")
+    assert "ema_net" in torch.load(run / "ckpt_latest.pth") and best["net"].keys()
+    figures = json.loads((run / "report_val.json").read_text())
+    assert figures["accuracy"] == pytest.approx(float(best["acc"]), abs=1e-6)
+
+
+def test_the_decay_of_an_average_fits_the_training(host):
+    from sg_resnets.host.trainer import settle_average
+
+    left_open = {"max_epochs": 10, "ema_params": {"decay": None, "decay_type": "constant"}}
+    settle_average(left_open, batches=40)
+    assert left_open["ema_params"]["decay"] ** 100 == pytest.approx(0.05)  # of weights before the last 100 of 400 steps
+    given = {"max_epochs": 10, "ema_params": {"decay": 0.9}}
+    settle_average(given, batches=40)
+    assert given["ema_params"]["decay"] == 0.9
+
+
+def test_more_than_ten_classes_have_a_figure_of_the_first_five(train_folder, tmp_path):
+    few = fill(tmp_path / "few", *"abc")
+    many = fill(tmp_path / "many", *"abcdefghijkl", count=5)
+    for root, is_there in ((few, False), (many, True)):
+        _, run = train_folder(root, f"experiment_name=of_{root.name}")
+        metrics = torch.load(run / "ckpt_best.pth")["metrics"]["valid"]
+        assert "MacroF1" in metrics and ("Top5" in metrics) == is_there

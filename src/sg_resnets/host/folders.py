@@ -75,7 +75,7 @@ def follow_settings(recipe: Any) -> None:
     """Prepare the pictures as those were that the weights know from which a recipe starts, or its teacher's; what the
     recipe says itself holds, with a warning where it is something else."""
     data = recipe.dataset_params
-    source, before = next(weights_before(recipe), ("", {}))
+    (source, before), *others = [*weights_before(recipe)] or [("", {})]
     for key, value in sorted(before.items(), key=lambda each: each[0] == "crop_ratio"):  # after `fit`
         for node in (data.train_dataset_params, data.val_dataset_params):
             if key not in node or OmegaConf.is_interpolation(node, key):
@@ -86,6 +86,14 @@ def follow_settings(recipe: Any) -> None:
                 node[key] = value
             elif plain(node[key]) != value:
                 logger.warning(f"{key}={node[key]}, but {source} was trained with {value}: leave {key} out for that")
+    train = {key: plain(data.train_dataset_params.get(key)) for key in ("size", "mean", "std")}
+    for other, settings in others:
+        for key, value in train.items():
+            if key in settings and value is not None and settings[key] != value:
+                logger.warning(
+                    f"{key}={value}, but {other} was trained with {settings[key]}: arch_params.teacher_input gives a "
+                    "teacher its own"
+                )
 
 
 def plain(value: Any) -> Any:
