@@ -156,8 +156,9 @@ class ImageFolderImages(Dataset):
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (B, C, H, W) as float32: (pixels / 255 - mean) / std."""
-        scale, shift = (each.to(pixels.device, non_blocking=True) for each in (self._scale, self._shift))
-        return pixels.float().mul_(scale).sub_(shift)
+        if self._scale.device != pixels.device:
+            self._scale, self._shift = self._scale.to(pixels.device), self._shift.to(pixels.device)
+        return pixels.float().mul_(self._scale).sub_(self._shift)
 
     @property
     def _crops(self) -> bool:

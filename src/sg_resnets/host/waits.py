@@ -59,6 +59,6 @@ def _advice(loader: Any) -> str:
         found.append(f"num_workers={cores} makes more of them at once")
     if loader.num_workers and not loader.persistent_workers:
         found.append(
-            "+dataset_params.train_dataloader_params.persistent_workers=True keeps the workers from epoch to epoch"
+            "++dataset_params.train_dataloader_params.persistent_workers=True keeps the workers from epoch to epoch"
         )
     return "; ".join(found)
