@@ -1,9 +1,8 @@
 """`sg-resnets check` on 10,000 pictures, 20 of them damaged: which are named, and how long it takes.
 
 Run: python benchmarks/damaged_pictures.py [ROUNDS], after `pip install scikit-image scikit-learn`. The pictures are
-those of folder_loader.py, each under five names; the damaged ones are JPEGs, progressive JPEGs and PNGs, broken in seven
-ways.
-Opening and decoding all of them in one process with Pillow stands beside it, in turn.
+those of folder_loader.py, each under five names; the damaged ones are JPEGs, progressive JPEGs and PNGs, broken in
+seven ways. Opening and decoding all of them in one process with Pillow stands beside it, in turn.
 """
 
 import random
