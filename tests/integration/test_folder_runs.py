@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 
@@ -356,3 +357,11 @@ def test_more_than_ten_classes_have_a_figure_of_the_first_five(train_folder, tmp
         _, run = train_folder(root, f"experiment_name=of_{root.name}")
         metrics = torch.load(run / "ckpt_best.pth")["metrics"]["valid"]
         assert "MacroF1" in metrics and ("Top5" in metrics) == is_there
+
+
+def test_workers_that_are_kept_from_epoch_to_epoch_end_with_the_training(train_folder, tmp_path):
+    root = fill(tmp_path / "pictures", "cat", "dog")
+    kept = [f"+dataset_params.{part}_dataloader_params.persistent_workers=True" for part in ("train", "val")]
+    before = set(multiprocessing.active_children())
+    train_folder(root, "epochs=2", "num_workers=1", *kept)
+    assert set(multiprocessing.active_children()) <= before

@@ -93,6 +93,15 @@ class _Batches:
         return len(self.sampler)
 
 
+def end_workers(loader: Any) -> None:
+    """End the workers that a loader keeps from epoch to epoch (`persistent_workers`). Left to the garbage collector,
+    which ends their queues first, each of them would be waited for five seconds."""
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None:
+        iterator._shutdown_workers()
+        loader._iterator = None
+
+
 class PlacedLoader:
     """A loader whose epochs may begin at any batch.
 
@@ -111,6 +120,11 @@ class PlacedLoader:
             self._batches = _Batches(loader.batch_sampler)
             self._loader = copy.copy(loader)  # one that PyTorch has started cannot be changed
             vars(self._loader).update(batch_sampler=self._batches, _iterator=None)
+
+    def end_workers(self) -> None:
+        """End the workers that are kept for another epoch."""
+        if self._batches is not None:
+            end_workers(self._loader)
 
     def iterate(self, place: Place) -> Iterator[Any]:
         """Return an iterator over the batches of an epoch, from `place` on."""

@@ -78,6 +78,11 @@ class Progress:
     _asked: tuple[int, float] = field(default_factory=lambda: (0, time.monotonic()))  # at which step, and when
     _next_question: int = 1
 
+    def end_workers(self) -> None:
+        """End the workers of the training loader, which are kept until then."""
+        if self._loader is not None:
+            self._loader.end_workers()
+
     # At the start.
 
     def begin(self, context: PhaseContext) -> None:

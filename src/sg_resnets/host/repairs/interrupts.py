@@ -10,6 +10,7 @@ from super_gradients.training.sg_trainer import sg_trainer
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
 
+from sg_resnets.data.order import end_workers
 from sg_resnets.host.current_run import current_run
 from sg_resnets.host.divergence import train_on
 from sg_resnets.host.patching import Patch, Put, Repair
@@ -49,9 +50,12 @@ def train_to_the_signal(
         callbacks = list(training_params.get("phase_callbacks") or [])
         training_params["phase_callbacks"] = [*callbacks, EndEvaluation(stop)]
         result = train_on(self, lambda params: original(self, model, params, *args, **kwargs), training_params, stop)
-    progress = getattr(self, "progress", None)
-    if progress is not None and not self.ddp_silent_mode and (said := progress.waits.line(self.train_loader)):
-        logger.info(said)
+    for loader in (self.train_loader, self.valid_loader):
+        end_workers(loader)
+    if (progress := getattr(self, "progress", None)) is not None:
+        progress.end_workers()
+        if not self.ddp_silent_mode and (said := progress.waits.line(self.train_loader)):
+            logger.info(said)
     if stop.signal is not None:
         stop.pass_on()
         if current_run() is not None or stop.signal != SIGINT:
