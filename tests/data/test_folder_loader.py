@@ -13,6 +13,7 @@ from torchvision.transforms import RandomResizedCrop
 from sg_resnets.data import image_folder, picture_cache, whole_batch
 from sg_resnets.data.folder_loader import FolderLoader
 from sg_resnets.data.image_folder import AREA, RATIO, TRIES, ImageFolderImages, crop_of
+from sg_resnets.data.order import Place, PlacedLoader
 from sg_resnets.utils.errors import SgResnetsError
 
 
@@ -48,6 +49,16 @@ def test_batches_are_those_of_pytorchs_loader(picture_folder):
         one = FolderLoader(data, batch_size=3).dataset[0]
         torch.manual_seed(0)
         assert torch.equal(one[0], data[0][0]) and one[1] == data[0][1]
+
+
+def test_the_number_of_workers_changes_nothing(picture_folder):
+    def epoch_of(workers):
+        data = ImageFolderImages(str(picture_folder), size=16, random_erasing=0.5, augment="trivial")
+        loader = PlacedLoader(FolderLoader(data, batch_size=2, shuffle=True, num_workers=workers))
+        return torch.cat([images for images, _ in loader.iterate(Place(seed=1, rank=0, epoch=3))])
+
+    here, one, two = map(epoch_of, range(3))
+    assert torch.equal(here, one) and torch.equal(here, two)
 
 
 @pytest.mark.parametrize("kind", ["disk", "ram"])

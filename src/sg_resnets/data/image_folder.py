@@ -147,6 +147,7 @@ class ImageFolderImages(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> Samples:
         """A finished batch: images float32 (B, C, *size), labels int64 (B,)."""
+        indices = [*indices]  # those of a training seed the generators when one goes through them: `PlacedBatch`
         pixels = torch.empty(len(indices), len(self.mean), *self.fitting.size, dtype=torch.uint8)
         draws = torch.rand(len(indices), TRIES, 4).tolist() if self._crops else [[]] * len(indices)
         for place, index, drawn in zip(pixels, indices, draws, strict=True):
