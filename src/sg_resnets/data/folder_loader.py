@@ -30,5 +30,8 @@ class FolderLoader(DataLoader):
         self.device = device
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
-        for pixels, labels in super().__iter__():
-            yield self.dataset.normalised(pixels.to(self.device, non_blocking=True)), labels  # type: ignore[attr-defined]
+        return map(self._normalised, super().__iter__())  # begun here, as PyTorch's: that draws a random number
+
+    def _normalised(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        pixels, labels = batch
+        return self.dataset.normalised(pixels.to(self.device, non_blocking=True)), labels  # type: ignore[attr-defined]
