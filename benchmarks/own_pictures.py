@@ -3,8 +3,8 @@
 Run: python benchmarks/own_pictures.py [imbalance | shipped]. `imbalance`: 6,000 training pictures, of each class 0.6
 times as many as of the one before, so that the first has a hundred times as many as the last; macro-recall on the
 10,000 test pictures with no weights, with balanced weights and with the balanced sampler, three seeds each. `shipped`:
-12,000 training pictures, and the three commands from a folder to an INT8 network: teacher, student, INT8; then the
-report on the 10,000 test pictures.
+12,000 training pictures, and the three commands from a folder to an INT8 network: teacher, student of half the width,
+INT8; then the report on the 10,000 test pictures.
 """
 
 import csv
@@ -99,19 +99,20 @@ def spread(values: tuple[float, ...]) -> str:
 def shipped(folder: Path) -> None:
     root, runs = folder / "pictures", folder / "runs"
     write_folder(root, [1200] * 10)
-    few = ["epochs=20", "training_hyperparams.initial_lr=0.1"]
+    few = ["epochs=10", "training_hyperparams.initial_lr=0.1"]
     teacher = run(
         "train", "image_folder_resnet18", root, runs, *SMALL, *few,
-        "architecture=resnet56_cifar", "experiment_name=teacher",
+        "architecture=resnet20_cifar", "experiment_name=teacher",
     )  # fmt: skip
     of_student = [each.replace("arch_params", "student_arch_params") for each in SMALL]
     student = run(
         "train", "kd_image_folder", root, runs, *of_student, *few, "student_architecture=resnet20_cifar",
-        "student_checkpoint_params.pretrained_weights=null", "teacher_architecture=resnet56_cifar",
+        "+student_arch_params.widths=[8,16,32]", "student_checkpoint_params.pretrained_weights=null",
+        "teacher_architecture=resnet20_cifar",
         f"teacher_checkpoint_params.checkpoint_path={teacher}", "experiment_name=student",
     )  # fmt: skip
     int8 = run(
-        "qat", "qat_image_folder", root, runs, SMALL[0], "architecture=resnet20_cifar",
+        "qat", "qat_image_folder", root, runs, SMALL[0], "architecture=resnet20_cifar", "+arch_params.widths=[8,16,32]",
         f"checkpoint_params.checkpoint_path={student}", "experiment_name=int8",
     )  # fmt: skip
     for name, where in (("teacher", teacher), ("student", student)):
