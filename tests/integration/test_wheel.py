@@ -1,4 +1,4 @@
-"""The wheel alone trains."""
+"""The wheel alone trains, in an environment whose path has a blank."""
 
 import subprocess
 import sys
@@ -21,10 +21,10 @@ def test_the_wheel_alone_trains_a_recipe_from_another_folder(wheel, tmp_path, ru
     import sysconfig
     import venv
 
-    venv.create(tmp_path / "env", with_pip=False)
-    python = tmp_path / "env" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    venv.create(tmp_path / "my env", with_pip=False)
+    python = tmp_path / "my env" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = tmp_path / "env" / ("Lib/site-packages" if sys.platform == "win32" else f"lib/{version}/site-packages")
+    site = tmp_path / "my env" / ("Lib/site-packages" if sys.platform == "win32" else f"lib/{version}/site-packages")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     # Everything else from here; as a plain path, so that this environment's own .pth files are not read.

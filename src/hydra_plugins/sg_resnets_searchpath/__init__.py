@@ -17,5 +17,7 @@ class SgResnetsSearchPath(SearchPathPlugin):
         from sg_resnets.host import activation
         from sg_resnets.utils.paths import recipes_path
 
-        search_path.append(provider="sg-resnets", path=recipes_path().as_uri())
+        search_path.append(
+            provider="sg-resnets", path=f"file://{recipes_path()}"
+        )  # as_uri() writes %20, which Hydra takes as it is
         activation.activate()
