@@ -3,6 +3,7 @@ SuperGradients' own entry point."""
 
 import re
 import runpy
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from sg_resnets.host.activation import HOST, INSTALL
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import CUSTOM, ZOO, refuse_unknown_model
-from sg_resnets.runs.recipes import describe_result, known_recipes, our_recipes, read_results
+from sg_resnets.runs.recipes import START, describe_result, hydra_options, our_recipes, read_results
 from sg_resnets.utils.checks import integer
 from sg_resnets.utils.dotlist import parse_dotlist
 from sg_resnets.utils.errors import SgResnetsError, choices, one_line, shown
@@ -138,19 +139,25 @@ def recipes() -> None:
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="pets, or folder/pets: the file to write, without .yaml or with it.")],
+    base: Annotated[str, typer.Option("--from", help="Our recipe that it stands on.")] = START,
+) -> None:
+    """Write a recipe of your own to begin with: a short YAML file on top of one of ours."""
+    from sg_resnets.runs.new_recipe import write_recipe
+
+    file, blanks = write_recipe(name, base)
+    for blank in blanks:
+        print(f"{file}: write {blank} in the place of ???")
+    print(f"sg-resnets train {shlex.quote(str(file))}")
+
+
+@app.command()
 def train(recipe: str, overrides: Overrides = None, allow_code: AllowCode = False) -> None:
     """Train a recipe, ours by its name or a YAML file of yours: `python -m super_gradients.train_from_recipe
     --config-name=RECIPE OVERRIDES`."""
-    where = []
-    if recipe.endswith((".yaml", ".yml")):
-        file = Path(recipe).expanduser().absolute()
-        if not file.is_file():
-            raise SgResnetsError(f"there is no file {recipe}")
-        where, recipe = [f"--config-dir={file.parent}"], file.stem
-    elif recipe not in (known := known_recipes()):
-        raise SgResnetsError(f"unknown recipe '{recipe}': {choices(recipe, known)}; or a file of yours, mine.yaml")
     module = "super_gradients.train_from_recipe"
-    sys.argv = [module, *where, f"--config-name={recipe}", *(overrides or [])]
+    sys.argv = [module, *hydra_options(recipe), *(overrides or [])]
     with refusing(not allow_code):
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""The wheel alone trains, in an environment whose path has a blank."""
+"""The wheel alone trains, and writes new recipes, in an environment whose path has a blank."""
 
 import subprocess
 import sys
@@ -35,3 +35,6 @@ def test_the_wheel_alone_trains_a_recipe_from_another_folder(wheel, tmp_path, ru
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("checkpoints/*/RUN_*/ckpt_best.pth"))
+    new = "from sg_resnets.cli import main; import sys; sys.argv = ['x', 'new', 'mine', '--from', '%s']; main()"
+    done = subprocess.run([python, "-c", new % RECIPE.partition("=")[2]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "architecture: resnet20_cifar" in (tmp_path / "mine.yaml").read_text()
