@@ -41,6 +41,7 @@ WHAT_SEES = {
     "cross_entropy": "host/test_losses.py::test_weights_and_smoothing_are_pytorchs",
     "names": "integration/test_entry_points.py::test_an_unknown_architecture_is_of_the_type_that_callers_catch",
     "overrides": "host/test_overrides.py::test_a_path_that_exists_is_taken_as_it_is",
+    "own_recipes": "integration/test_own_recipes.py::test_a_mistake_in_a_recipe_is_one_line_that_says_where",
     "help": "integration/test_start_up.py::test_help_option",
     "mixed_precision": "integration/test_optimisation.py::test_mixed_precision",
     "torch_compile": "integration/test_optimisation.py::test_compile_in_place",

@@ -2,11 +2,10 @@
 `train_from_config`, `evaluate_from_config` and `quantize_from_config`."""
 
 import copy
-import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import product
@@ -41,7 +40,7 @@ from sg_resnets.host.preemption import EXIT_CODES, ListenersExit
 from sg_resnets.host.recipe_checks import check_recipe
 from sg_resnets.host.repairs.distributed import in_sweep
 from sg_resnets.host.repairs.interrupts import dead_worker
-from sg_resnets.host.repairs.names import registered_name
+from sg_resnets.host.repairs.names import describe_mistake, registered_name
 from sg_resnets.runs.build import reads_folder
 from sg_resnets.runs.checkpoints import read
 from sg_resnets.runs.find import BEST, FINISHED, find_run
@@ -53,6 +52,11 @@ from sg_resnets.utils.paths import PACKAGE
 from sg_resnets.utils.plugins import import_plugins
 
 logger = get_logger(__name__)
+REQUIRED = {"experiment_name", "dataset_params", "training_hyperparams"}
+SECTIONS = (
+    *("arch_params", "checkpoint_params", "training_hyperparams", "dataset_params"),
+    *(f"dataset_params.{split}_{kind}_params" for split in ("train", "val") for kind in ("dataset", "dataloader")),
+)
 _objective: ContextVar[float | None] = ContextVar("objective", default=None)  # of the job that has just ended
 
 
@@ -153,9 +157,7 @@ def one_line_errors() -> Iterator[None]:
         except RecipeError:
             raise
         except OmegaConfBaseException as error:
-            missing = re.search(r"Missing mandatory value: (\S+)", str(error))
-            text = f"{missing[1]} is missing: add {missing[1]}=VALUE" if missing else str(error)
-            raise RecipeError(one_line(text)) from None  # Hydra would print such a cause once more
+            raise RecipeError(describe_mistake(error)) from None  # Hydra would print such a cause once more
         except (ValueError, ValidationError, UnknownTypeException) as error:
             if not isinstance(error, SgResnetsError) and is_from_elsewhere(error):
                 raise
@@ -208,15 +210,35 @@ def launcher_ends_its_job(current: CurrentRun) -> Iterator[None]:
 
 
 def refuse_wrong_recipe(cls: type[Trainer], cfg: Any) -> None:
-    """Refuse no recipe, and for the distillation's entry point one without a teacher.
+    """Refuse no recipe, one that lacks what all have, and for the distillation's entry point one without a teacher.
 
     Raises:
         RecipeError: it is such a one.
     """
-    if not cfg:
+    if not cfg and not (HydraConfig.initialized() and HydraConfig.get().job.config_name):
         raise RecipeError("no recipe is given: add --config-name=NAME; `sg-resnets recipes` lists ours")
+    missing = REQUIRED - set(cfg or ())
+    if missing:
+        raise RecipeError(
+            f"the recipe has no {', '.join(sorted(missing))}: begin it with what it stands on, such as "
+            "`defaults: [fashion_mnist_mini_resnet20, _self_]`; `sg-resnets new NAME` writes such a file"
+        )
+    for key, value in emptied(cfg):
+        raise RecipeError(
+            f"{key}={value}: leaves nothing there of what the recipe stands on: take it out, or write keys below it"
+        )
     if cls is KDTrainer and not is_distillation(cfg):
         raise RecipeError("this recipe has no teacher: run it with python -m super_gradients.train_from_recipe")
+
+
+def emptied(recipe: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the sections that must have keys, and have a value in their place, such as none: what YAML makes of a
+    heading with nothing below it."""
+    for key in SECTIONS:
+        part, _, name = key.rpartition(".")
+        section = recipe.get(part) if part else recipe
+        if isinstance(section, Mapping) and name in section and not isinstance(section[name], Mapping):
+            yield key, section[name]
 
 
 def right_entry(original: Callable[..., Any], cls: type[Trainer], cfg: Any) -> Callable[[Any], Any] | None:
@@ -292,7 +314,9 @@ def plugins_of(recipe: Any) -> list[str]:
 def leave_validation_workers(
     original: Callable[..., None], self: RecipeShortcutsCallback, config: DictConfig, **kwargs: Any
 ) -> None:
-    """Apply the shortcuts; without `num_workers=` the validation loader keeps its own number."""
+    """Apply the shortcuts, if they can be; without `num_workers=` the validation loader keeps its own number."""
+    if REQUIRED - set(config) or any(emptied(config)):
+        return  # which is said before training
     loader = config.dataset_params.val_dataloader_params
     asked, workers = config.num_workers, loader.get("num_workers")
     original(self, config, **kwargs)

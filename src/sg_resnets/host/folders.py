@@ -22,7 +22,7 @@ from sg_resnets.runs.build import follow_split, reads_folder
 from sg_resnets.runs.check import count_of, describe, in_two_parts, look_with_progress
 from sg_resnets.runs.find import find_checkpoint
 from sg_resnets.utils.checks import one_of
-from sg_resnets.utils.errors import MissingFileError, SeveralMistakes
+from sg_resnets.utils.errors import MissingFileError, SeveralMistakes, SgResnetsError
 from sg_resnets.utils.files import write_rows
 
 logger = get_logger(__name__)
@@ -42,6 +42,9 @@ def complete_folder(recipe: Any, trains: bool) -> None:
     data = recipe.dataset_params
     take_list_alone(data)
     if not (data.train_dataset_params.get("synthetic") or data.train_dataset_params.get("root")):
+        if trains:
+            root = "dataset_params.train_dataset_params.root"
+            raise SgResnetsError(f"{root} is missing: add {root}=VALUE, the folder of your pictures")
         return  # which the data set says
     follow_splits(recipe)
     follow_settings(recipe)
