@@ -139,3 +139,13 @@ def test_their_resnet_teaches_ours(theirs, compose, host, tmp_path, monkeypatch)
     assert list(tmp_path.glob("*/RUN_*/teacher.json"))
     with pytest.raises(SgResnetsError, match="the teacher's weights are for another number of classes"):
         host.Trainer.train_from_config(compose(*options, "student_arch_params.num_classes=7", **recipe))
+
+
+def test_files_of_one_name_from_two_addresses_are_two(host, hub, tmp_path):
+    from sg_resnets.host.repairs.weights import read_url
+
+    for number in (1, 2):
+        (tmp_path / f"r{number}").mkdir()
+        torch.save({"net": {"w": torch.tensor(float(number))}}, tmp_path / f"r{number}" / "ckpt_best.pth")
+    values = [read_url((tmp_path / f"r{number}" / "ckpt_best.pth").as_uri())["net"]["w"].item() for number in (1, 2)]
+    assert values == [1.0, 2.0]

@@ -1,6 +1,5 @@
 """A loader of a folder of pictures: its workers make pixels, which become numbers where they are used."""
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sg_resnets.data.image_folder import ImageFolderImages
-from sg_resnets.data.image_tensors import whole_batch
 
 
 class FolderLoader(DataLoader):
@@ -24,9 +22,7 @@ class FolderLoader(DataLoader):
     """
 
     def __init__(self, dataset: ImageFolderImages, device: str | torch.device = "cpu", **params: Any) -> None:
-        of_pixels = copy.copy(dataset)
-        of_pixels.gives_pixels = True
-        super().__init__(of_pixels, collate_fn=whole_batch, **params)
+        super().__init__(dataset, collate_fn=pixels_and_labels, **params)
         self.device = device
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
@@ -35,3 +31,8 @@ class FolderLoader(DataLoader):
     def _normalised(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         pixels, labels = batch
         return self.dataset.normalised(pixels.to(self.device, non_blocking=True)), labels  # type: ignore[attr-defined]
+
+
+def pixels_and_labels(samples: Any) -> tuple[Tensor, Tensor]:
+    """Collate function of `PixelSamples`: what is not normalised yet."""
+    return samples.pixels, samples.labels

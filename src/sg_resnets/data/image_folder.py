@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,11 @@ class ImageFolderImages(Dataset):
             count = len(self.samples) if max_samples is None else integer(1)("max_samples", max_samples)
             indices = balanced_first(np.array(self.targets), count, integer(0)("skip_samples", skip_samples))
             self.samples, self.targets = ([each[i] for i in indices] for each in (self.samples, self.targets))
-        self.gives_pixels = False  # to a loader that normalises whole batches: `FolderLoader`
         how = {"root": str(Path(found.root).absolute()), "augmented": self._crops, **vars(self.fitting)}
         self.cache = cache_of(one_of("none", "ram", "disk")("cache", cache), how)
         if self.cache is not None:
             covering = self.fitting.covering(3, 4) if self._crops else self.fitting.size
-            self.cache.refuse_little_room(len(self.samples), 3 * covering[0] * covering[1])
+            self.cache.refuse_little_room([path for path, _ in self.samples], 3 * covering[0] * covering[1])
         # (x / 255 - mean) / std as one multiplication and one subtraction
         self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
         self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
@@ -142,10 +141,9 @@ class ImageFolderImages(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """One image (C, *size) and its label."""
-        (image, label), *_ = self.__getitems__([range(len(self))[index]])
-        return (self.normalised(image) if self.gives_pixels else image), label
+        return self.__getitems__([range(len(self))[index]])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> Samples:
+    def __getitems__(self, indices: Sequence[int]) -> "PixelSamples":
         """A finished batch: images float32 (B, C, *size), labels int64 (B,)."""
         indices = [*indices]  # those of a training seed the generators when one goes through them: `PlacedBatch`
         pixels = torch.empty(len(indices), len(self.mean), *self.fitting.size, dtype=torch.uint8)
@@ -153,7 +151,7 @@ class ImageFolderImages(Dataset):
         for place, index, drawn in zip(pixels, indices, draws, strict=True):
             place.copy_(self._prepared(self.samples[index][0], drawn))
         labels = torch.tensor([self.targets[index] for index in indices])
-        return Samples(pixels if self.gives_pixels else self.normalised(pixels), labels)
+        return PixelSamples(pixels, labels, self.normalised)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (B, C, H, W) as float32: (pixels / 255 - mean) / std."""
@@ -218,6 +216,35 @@ class ImageFolderImages(Dataset):
     def get_dataset_preprocessing_params(self) -> dict:
         """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
         return preprocessing_params(self.class_names, self.fitting, mean=self.mean, std=self.std)
+
+
+class PixelSamples(Samples):
+    """The samples of a finished batch, normalised when they are first asked for: `FolderLoader` does not ask.
+
+    Args:
+        pixels: uint8 (B, C, H, W).
+        labels: int64 (B,).
+        normalised: makes float32 of pixels.
+    """
+
+    def __init__(self, pixels: Tensor, labels: Tensor, normalised: Callable[[Tensor], Tensor]) -> None:
+        list.__init__(self)
+        self.pixels, self.labels = pixels, labels
+        self._normalised = normalised
+
+    @functools.cached_property
+    def batch(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return self._normalised(self.pixels), self.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        images, labels = self.batch
+        return zip(images, labels.tolist(), strict=True)
 
 
 def crop_of(drawn: Sequence[Sequence[float]], height: int, width: int) -> tuple[int, int, int, int]:

@@ -96,8 +96,8 @@ class _Batches:
 def end_workers(loader: Any) -> None:
     """End the workers that a loader keeps from epoch to epoch (`persistent_workers`). Left to the garbage collector,
     which ends their queues first, each of them would be waited for five seconds."""
-    iterator = getattr(loader, "_iterator", None)
-    if iterator is not None:
+    iterator: Any = getattr(loader, "_iterator", None)
+    if hasattr(iterator, "_shutdown_workers"):
         iterator._shutdown_workers()
         loader._iterator = None
 

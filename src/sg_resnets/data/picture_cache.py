@@ -1,11 +1,14 @@
 """Decoded pictures, kept for the next epoch: reading them again takes a tenth of the time of decoding."""
 
 import atexit
+import errno
 import json
 import mmap
 import os
+import platform
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -31,6 +34,7 @@ class PictureCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._is_full = False
 
     def get(self, path: str, make: Callable[[], Tensor]) -> Tensor:
         """Return what is kept of the picture `path`, or what `make` makes of it, which is kept.
@@ -58,9 +62,10 @@ class PictureCache:
         name = blake2b(os.fsencode(path), digest_size=16).hexdigest()
         return f"{self.folder}/{name[:2]}/{name[2:]}"
 
-    @staticmethod
-    def _write(file: str, header: np.ndarray, pixels: np.ndarray) -> None:
-        temporary = f"{file}.{os.getpid()}"
+    def _write(self, file: str, header: np.ndarray, pixels: np.ndarray) -> None:
+        if self._is_full:
+            return
+        temporary = f"{file}.{platform.node()}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(file), exist_ok=True)
             with open(temporary, "wb") as stream:
@@ -70,22 +75,26 @@ class PictureCache:
         except OSError as error:
             with suppress(OSError):
                 os.remove(temporary)
+            if error.errno == errno.ENOSPC:
+                self._is_full = True
+                warnings.warn(f"cache: {self.folder} is full: other pictures are decoded each time", stacklevel=2)
+                return
             raise SgResnetsError(f"cache: {file} cannot be written ({error.strerror}): set cache=none") from None
 
-    def refuse_little_room(self, pictures: int, size_of_one: int) -> None:
+    def refuse_little_room(self, paths: Sequence[str], size_of_one: int) -> None:
         """Refuse to begin what would fill the disk, or the memory.
 
         Raises:
-            SgResnetsError: there is too little room for so many pictures of so many bytes.
+            SgResnetsError: there is too little room for these pictures, of about so many bytes each.
         """
-        kept = sum(len(files) for _, _, files in os.walk(self.folder)) if self.folder.is_dir() else 0
-        needed = max(pictures - kept, 0) * size_of_one
+        needed = sum(not os.path.exists(self._file(path)) for path in paths) * size_of_one
         place = next(each for each in (self.folder, *self.folder.parents) if each.is_dir())
         free = shutil.disk_usage(place).free
         if needed > free:
             raise SgResnetsError(
-                f"cache: {pictures:,} pictures need about {needed / 1e9:.1f} GB in {place}, where {free / 1e9:.1f} are "
-                "free: set cache=none" + (", or cache=disk" if place.is_relative_to(SHARED_MEMORY) else "")
+                f"cache: {len(paths):,} pictures need about {needed / 1e9:.1f} GB in {place}, and "
+                f"{free / 1e9:.1f} are free: set cache=none"
+                + (", or cache=disk" if place.is_relative_to(SHARED_MEMORY) else "")
             )
 
 
@@ -122,5 +131,6 @@ def cache_of(kind: str, settings: Mapping[str, Any]) -> PictureCache | None:
         if not Path("/proc", other.name.removeprefix(prefix)).exists():  # its process was killed
             shutil.rmtree(other, ignore_errors=True)
     folder = SHARED_MEMORY / f"{prefix}{owner}"
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # which is the last to end
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return PictureCache(folder / key)

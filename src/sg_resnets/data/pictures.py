@@ -53,7 +53,7 @@ def read_rgb(path: str | Path, reduction: Callable[[int, int], float] | None = N
         with Image.open(path) as image:
             if reduction is not None:
                 width, height = image.size
-                turned = image.getexif().get(ORIENTATION, 1) >= 5
+                turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
                 factor = max(reduction(*((width, height) if turned else (height, width))), 1)
                 if image.format == "JPEG":
                     image.draft(None, (math.ceil(width / factor), math.ceil(height / factor)))

@@ -2,6 +2,7 @@
 `train_from_config`, `evaluate_from_config` and `quantize_from_config`."""
 
 import copy
+import os
 import sys
 import sysconfig
 import traceback
@@ -236,6 +237,8 @@ def emptied(recipe: Any) -> Iterator[tuple[str, Any]]:
     heading with nothing below it."""
     for key in SECTIONS:
         part, _, name = key.rpartition(".")
+        if key == "arch_params" and is_distillation(recipe):
+            continue  # those of student and teacher count
         section = recipe.get(part) if part else recipe
         if isinstance(section, Mapping) and name in section and not isinstance(section[name], Mapping):
             yield key, section[name]
@@ -260,7 +263,7 @@ def name_experiment(recipe: Any) -> None:
     if name is not None:
         recipe.experiment_name = typed_name(name)
     if recipe.get("ckpt_root_dir"):
-        recipe.ckpt_root_dir = str(Path(recipe.ckpt_root_dir).expanduser())
+        recipe.ckpt_root_dir = os.path.expanduser(recipe.ckpt_root_dir)
         make_folder(recipe.ckpt_root_dir, "ckpt_root_dir")
 
 
@@ -288,7 +291,7 @@ def typed_name(name: Any) -> str:
 
 def resolve_experiment_folder(ckpt_root_dir: str | None, experiment_name: Any) -> str:
     """Return Hydra's output folder, for a name that YAML reads as a number too."""
-    root = str(Path(ckpt_root_dir).expanduser()) if ckpt_root_dir else None
+    root = os.path.expanduser(ckpt_root_dir) if ckpt_root_dir else None
     return get_checkpoints_dir_path(ckpt_root_dir=root, experiment_name=typed_name(experiment_name))
 
 

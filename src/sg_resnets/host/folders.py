@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from super_gradients.common.abstractions.abstract_logger import get_logger
 from super_gradients.common.environment.ddp_utils import is_launched_using_sg
 
+from sg_resnets.data.fitting import sides
 from sg_resnets.data.folder import SPLIT, Contents, contents, is_split_of_run, relative
 from sg_resnets.data.image_folder import IMAGENET_MEAN, IMAGENET_STD
 from sg_resnets.data.preprocessing import settings_of
@@ -58,9 +59,9 @@ def complete_folder(recipe: Any, trains: bool) -> None:
         node = recipe.get(key)
         if OmegaConf.is_dict(node) and (OmegaConf.is_missing(node, "num_classes") or node.get("num_classes") is None):
             node.num_classes = classes
-    metrics = recipe.training_hyperparams.get("valid_metrics_list")
-    if metrics == ["Accuracy", "MacroF1"] and classes > MANY_CLASSES:
-        recipe.training_hyperparams.valid_metrics_list = [*metrics, "Top5"]
+    if recipe.training_hyperparams.get("valid_metrics_list") is None:
+        of_many = ["Top5"] if classes > MANY_CLASSES else []
+        recipe.training_hyperparams.valid_metrics_list = ["Accuracy", "MacroF1", *of_many]
     if trains and found:
         for line in describe(found):
             logger.info(line)
@@ -87,16 +88,22 @@ def follow_settings(recipe: Any) -> None:
                 continue  # the whole picture is seen
             if node[key] is None:
                 node[key] = value
-            elif plain(node[key]) != value:
+            elif not same(key, plain(node[key]), value):
                 logger.warning(f"{key}={node[key]}, but {source} was trained with {value}: leave {key} out for that")
     train = {key: plain(data.train_dataset_params.get(key)) for key in ("size", "mean", "std")}
     for other, settings in others:
         for key, value in train.items():
-            if key in settings and value is not None and settings[key] != value:
+            told = OmegaConf.select(recipe, "arch_params.teacher_input")
+            if key in settings and value is not None and not same(key, value, settings[key]) and not told:
                 logger.warning(
                     f"{key}={value}, but {other} was trained with {settings[key]}: arch_params.teacher_input gives a "
                     "teacher its own"
                 )
+
+
+def same(key: str, one: Any, other: Any) -> bool:
+    """Whether two values of a setting mean the same; a size may be a number or both sides."""
+    return one == other or (key == "size" and one is not None and sides(one) == sides(other))
 
 
 def plain(value: Any) -> Any:

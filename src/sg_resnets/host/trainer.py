@@ -61,7 +61,7 @@ def train_checked(
     batches = training_params.get("max_train_batches") or (len(train_loader) if train_loader is not None else 0)
     training_params = with_compiled_network(training_params, model, training_params.get("max_epochs", 0) * batches)
     if training_params.get("ema") and train_loader is not None:
-        settle_average(training_params, len(train_loader))
+        settle_average(training_params, min(batches, len(train_loader)))
     callbacks = list(training_params.get("phase_callbacks") or [])
     together = training_params.get("on_divergence") == ROLLBACK
     of_a_gpu = [ReplayedStep()] if device_config.is_cuda else []

@@ -1,5 +1,6 @@
 """How long a training waits for its batches, and what would change it."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ def _advice(loader: Any) -> str:
     data = loader.dataset
     if isinstance(data, ImageFolderImages) and data.cache is None:
         found.append("dataset_params.train_dataset_params.cache=disk decodes each picture once")
-    if loader.num_workers < (cores := cpu_cores()):
+    cores = cpu_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if loader.num_workers < cores:
         found.append(f"num_workers={cores} makes more of them at once")
     if loader.num_workers and not loader.persistent_workers:
         found.append(

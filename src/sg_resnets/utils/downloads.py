@@ -46,7 +46,7 @@ def fetched(url: str, name: str, digits: str = "", mirrored: bool = True) -> Ite
                 digest = _sha256(temporary)
                 if difference := _difference(digest, digits, path):
                     raise OSError(difference)
-            except (OSError, HTTPException) as error:
+            except (OSError, ValueError, HTTPException) as error:
                 more = f"; it comes from {url}" if mirror else f", or name a mirror with {MIRROR}" if mirrored else ""
                 raise SgResnetsError(
                     f"{address} could not be downloaded ({_reason(error)}): put that file at {path}{more}"
@@ -61,7 +61,7 @@ def fetched(url: str, name: str, digits: str = "", mirrored: bool = True) -> Ite
 def _joined(mirror: str, name: str) -> str:
     if "://" in mirror:
         return f"{mirror.rstrip('/')}/{name}"
-    return str(Path(mirror).expanduser().absolute() / name)
+    return str(Path(os.path.expanduser(mirror)).absolute() / name)
 
 
 def _download(address: str, path: Path) -> None:

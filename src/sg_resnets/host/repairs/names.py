@@ -1,6 +1,7 @@
 """Names that are wrong: of models, recipes, groups; and `--help`."""
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ def try_output_folder(
     config = original(self, *args, from_shell=from_shell, **kwargs)
     root = OmegaConf.select(config, "ckpt_root_dir", throw_on_missing=False)
     if from_shell and isinstance(root, str):
-        folder = Path(root).expanduser()
+        folder = Path(os.path.expanduser(root))
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             make_folder(str(folder), "ckpt_root_dir")

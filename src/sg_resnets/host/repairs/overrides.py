@@ -1,6 +1,7 @@
 """Overrides on the command line whose value Hydra's grammar cannot read: paths, most of them."""
 
 import os
+import re
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -32,12 +33,15 @@ def readable(parser: OverridesParser, override: str) -> str:
         error = None
     except HydraException as wrong:
         error = wrong
+    is_key = re.fullmatch(r"[+~]*[\w./@:$-]+", key, re.ASCII)
+    if not sign or not is_key:
+        raise CompactHydraException(
+            f"'{override}' is no override: write KEY=VALUE, such as epochs=3; a key has letters, digits and dots"
+        )
     if os.path.exists(path) or (path != value and "," not in value):
         return f"{key}={quoted(path)}"
     if error is None:
         return override
-    if not sign:
-        raise CompactHydraException(f"'{override}' is no override: write KEY=VALUE, such as epochs=3")
     if value[:1] in "[{":
         raise CompactHydraException(
             f"{override}: a text in it that is more than letters and digits must be in quotes, such as "

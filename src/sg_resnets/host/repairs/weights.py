@@ -5,6 +5,7 @@ data. It asks a server that is gone, takes whatever has arrived for the file, an
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,8 +68,9 @@ def fetched_weights(url: str) -> AbstractContextManager[Path]:
     """Return `fetched` for a file of SuperGradients, or for one of somebody else, which no mirror has."""
     url = current_address(url)
     name = Path(urlparse(url).path).name
-    digits = SHA256.get(name, "") if url.startswith(ADDRESS) else ""
-    return fetched(url, name, digits, mirrored=url.startswith((ADDRESS, BACKBONES)))
+    if not url.startswith((ADDRESS, BACKBONES)):  # two of somebody else's may have one name
+        return fetched(url, f"{sha256(url.encode()).hexdigest()[:8]}_{name}", mirrored=False)
+    return fetched(url, name, SHA256.get(name, "") if url.startswith(ADDRESS) else "")
 
 
 def read_url(url: str, map_location: Any = "cpu", **options: Any) -> dict[str, Any]:
