@@ -141,9 +141,10 @@ def test_their_resnet_teaches_ours(theirs, compose, host, tmp_path, monkeypatch)
         host.Trainer.train_from_config(compose(*options, "student_arch_params.num_classes=7", **recipe))
 
 
-def test_files_of_one_name_from_two_addresses_are_two(host, hub, tmp_path):
+def test_files_of_one_name_from_two_addresses_are_two(host, tmp_path, monkeypatch):
     from sg_resnets.host.repairs.weights import read_url
 
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     for number in (1, 2):
         (tmp_path / f"r{number}").mkdir()
         torch.save({"net": {"w": torch.tensor(float(number))}}, tmp_path / f"r{number}" / "ckpt_best.pth")

@@ -234,11 +234,9 @@ def refuse_wrong_recipe(cls: type[Trainer], cfg: Any) -> None:
 
 def emptied(recipe: Any) -> Iterator[tuple[str, Any]]:
     """Yield the sections that must have keys, and have a value in their place, such as none: what YAML makes of a
-    heading with nothing below it."""
-    for key in SECTIONS:
+    heading with nothing below it. A distillation may leave those of the network open."""
+    for key in SECTIONS[2:] if is_distillation(recipe) else SECTIONS:
         part, _, name = key.rpartition(".")
-        if key == "arch_params" and is_distillation(recipe):
-            continue  # those of student and teacher count
         section = recipe.get(part) if part else recipe
         if isinstance(section, Mapping) and name in section and not isinstance(section[name], Mapping):
             yield key, section[name]
