@@ -6,6 +6,7 @@ from signal import SIGINT
 from typing import Any
 
 from super_gradients.common.abstractions.abstract_logger import get_logger
+from super_gradients.common.environment.ddp_utils import get_world_size
 from super_gradients.training.sg_trainer import sg_trainer
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils.callbacks import Callback, PhaseContext
@@ -23,13 +24,14 @@ logger = get_logger(__name__)
 
 
 class EndEvaluation(Callback):
-    """Ends an evaluation when a signal has come: an epoch's training is in memory, and is written then."""
+    """Ends an evaluation when a signal has come: an epoch's training is in memory, and is written then. Of several
+    processes none leaves the others alone in it, who wait for its figures: they end together, after it."""
 
     def __init__(self, stop: Stop):
         self.stop = stop
 
     def on_validation_batch_end(self, context: PhaseContext) -> None:
-        if self.stop.signal is not None:
+        if self.stop.signal is not None and get_world_size() == 1:
             raise KeyboardInterrupt
 
     def on_test_batch_end(self, context: PhaseContext) -> None:
