@@ -94,3 +94,13 @@ def test_macro_f1_is_the_mean_over_the_classes_that_there_are():
     metric.update(outputs[0], F.one_hot(labels[0], 6) * 0.9)  # mixed labels
     expected = _macro_f1(labels[0].tolist(), outputs[0].argmax(1).tolist())
     assert metric.compute().item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_wrong_weights_of_classes_are_one_line():
+    from sg_resnets.training.losses import BinaryCrossEntropy
+
+    for wrong in ("balanced", [1.0, -1.0, 1.0], [1.0, float("nan"), 1.0], 3, {"cat": 2}):
+        with pytest.raises(SgResnetsError, match="must be a list of numbers >= 0, one for each class"):
+            BinaryCrossEntropy(weight=wrong)
+    with pytest.raises(SgResnetsError, match="weight has 2 numbers, and the network 3 classes"):
+        BinaryCrossEntropy(weight=[1.0, 2.0])(torch.zeros(4, 3), torch.tensor([0, 1, 1, 0]))

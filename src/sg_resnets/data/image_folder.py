@@ -33,6 +33,7 @@ from sg_resnets.utils.errors import SgResnetsError
 
 # Over the ImageNet training images; the values used by torchvision and timm.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CPU = torch.device("cpu")
 LARGE = 2**20  # bytes of a JPEG: it may be decoded at a reduced size
 TRIES = 10  # of a random crop
 # Under which it is registered. One who has a list of pictures looks for a data set that says so.
@@ -102,8 +103,8 @@ class ImageFolderImages(Dataset):
         self.mean, self.std = per_channel("mean", mean, channels), per_channel("std", std, channels)
         ratio = (0.875 if fit == "crop" else 1.0) if crop_ratio is None else crop_ratio
         self.fitting = Fitting.of(size, fit, ratio, interpolation, self.mean if channels == 3 else self.mean * 3)
-        colour = (round(255 * value) for value in self.mean)  # by which nothing is seen, once normalised
-        self._erasing = v2.RandomErasing(self.random_erasing, value=list(colour))
+        # The mean's colour, which is next to 0 once it is normalised.
+        self._erasing = v2.RandomErasing(self.random_erasing, value=[round(255 * value) for value in self.mean])
         self.augmentation = self.augmentation_of(augment) if self.augmented else None
         found = contents(root, labels, val_fraction, split_seed, None if self.part == "all" else self.part)
         self.classes = self.class_names = list(found.class_names)
@@ -120,9 +121,9 @@ class ImageFolderImages(Dataset):
         if self.cache is not None:
             covering = self.fitting.covering(3, 4) if self._crops else self.fitting.size
             self.cache.refuse_little_room([path for path, _ in self.samples], 3 * covering[0] * covering[1])
-        # (x / 255 - mean) / std as one multiplication and one subtraction
-        self._scale = 1 / (255 * torch.tensor(self.std).view(-1, 1, 1))
-        self._shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
+        # (x / 255 - mean) / std as one multiplication and one subtraction, by device
+        shift, scale = (torch.tensor(each).view(-1, 1, 1) for each in (self.mean, self.std))
+        self._constants: dict[torch.device, tuple[Tensor, ...]] = {_CPU: (1 / (255 * scale), shift / scale)}
 
     def augmentation_of(self, name: str | None) -> Any:
         """Return what `augment: name` stands for: a transform of uint8 (C, H, W), or None.
@@ -155,9 +156,10 @@ class ImageFolderImages(Dataset):
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (B, C, H, W) as float32: (pixels / 255 - mean) / std."""
-        if self._scale.device != pixels.device:
-            self._scale, self._shift = self._scale.to(pixels.device), self._shift.to(pixels.device)
-        return pixels.float().mul_(self._scale).sub_(self._shift)
+        if pixels.device not in self._constants:  # a forked worker cannot use those of a GPU
+            self._constants[pixels.device] = tuple(each.to(pixels.device) for each in self._constants[_CPU])
+        scale, shift = self._constants[pixels.device]
+        return pixels.float().mul_(scale).sub_(shift)
 
     @property
     def _crops(self) -> bool:

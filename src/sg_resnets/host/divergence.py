@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sg_resnets.host.preemption import Stop
 from sg_resnets.host.progress import Progress, plain_values
+from sg_resnets.host.waits import Waits
 from sg_resnets.runs.find import LATEST
 from sg_resnets.training.intervals import Interval
 from sg_resnets.utils.checks import one_of
@@ -154,9 +155,11 @@ def train_on(self: Trainer, train: Callable[[dict[str, Any]], Any], params: dict
     given = [each for each in params.get("phase_callbacks") or () if isinstance(each, Callback)]
     as_they_began = copy.deepcopy(list(map(plain_values, given)))
     check = next((each.check_weights for each in given if isinstance(each, StopWhenNotFinite)), None)
-    rollbacks = 0
+    rollbacks, waits = 0, Waits()
     while True:
-        self.progress = Progress(self, stop, interval, rollbacks=rollbacks, saves_start=rolls_back, check=check)
+        self.progress = Progress(
+            self, stop, interval, rollbacks=rollbacks, saves_start=rolls_back, check=check, waits=waits
+        )
         try:
             result = train(params)
         except DivergenceError as error:
@@ -165,6 +168,7 @@ def train_on(self: Trainer, train: Callable[[dict[str, Any]], Any], params: dict
                 raise
             if rollbacks > MOST_ROLLBACKS:
                 raise DivergenceError(f"{error}; it was rolled back {MOST_ROLLBACKS} times, to no avail") from None
+            self.progress.end_workers()
             params = {**params, **self.progress.way_back()}
             for callback, state in zip(given, as_they_began, strict=True):  # those that a recipe names are built anew
                 vars(callback).update(copy.deepcopy(state))

@@ -81,8 +81,25 @@ def check_metrics(recipe: Any, classes: Any) -> Iterator[str]:
                 name, reason = part if isinstance(part, str) else next(iter(part)), str(error).splitlines()[0]
                 yield f"the metric {name} cannot be computed of {classes} classes ({reason}): leave it out"
     watched = training.get("metric_to_watch")
+    for part in training.get("phase_callbacks") or ():
+        stop = part.get("EarlyStop") if isinstance(part, Mapping) else None
+        if isinstance(stop, Mapping) and str(stop.get("phase")) == "VALIDATION_EPOCH_END":
+            yield from check_early_stop(stop, watched, training, titles if all_built else [])
     if all_built and titles and isinstance(watched, str) and not may_be_watched(watched, titles, training.get("loss")):
         yield f"metric_to_watch={watched}: {choices(watched, titles)}; or the loss"
+
+
+def check_early_stop(stop: Any, watched: Any, training: Any, titles: list[str]) -> Iterator[str]:
+    """An early stop on a metric that is not measured, or that takes the watched one's rise for its fall."""
+    monitor, mode = str(stop.get("monitor")), stop.get("mode", "min")
+    if titles and not may_be_watched(monitor, titles, training.get("loss")):
+        yield f"EarlyStop: monitor={monitor}: {choices(monitor, titles)}; or the loss"
+    right = "max" if training.get("greater_metric_to_watch_is_better") else "min"
+    if monitor == watched and mode != right:
+        yield (
+            f"EarlyStop: mode={mode}, but greater_metric_to_watch_is_better="
+            f"{training.get('greater_metric_to_watch_is_better')} of {watched}: set mode: {right}, or the other"
+        )
 
 
 def built_metric(part: Any) -> Metric | None:

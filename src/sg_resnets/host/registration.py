@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from super_gradients.common.registry.registry import (
     ARCHITECTURES,
     CALLBACKS,
@@ -27,7 +26,7 @@ from sg_resnets.host.patching import Put, Repair
 from sg_resnets.models import ResNet
 from sg_resnets.models.config import ResNetConfig
 from sg_resnets.models.zoo import CUSTOM, ZOO
-from sg_resnets.training.losses import BinaryCrossEntropy, mean_over_images
+from sg_resnets.training.losses import BinaryCrossEntropy, mean_over_images, weight_of_classes
 from sg_resnets.training.metrics import MacroF1
 from sg_resnets.training.muon import Muon
 from sg_resnets.utils.errors import SgResnetsError
@@ -87,7 +86,7 @@ class FocalLossOfClasses(FocalLoss):
             )
         reduction = loss_fcn.reduction
         super().__init__(loss_fcn, gamma, alpha)
-        self.register_buffer("weight", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
+        self.register_buffer("weight", weight_of_classes(weight))
         if weight is None:
             return
         if reduction != "mean":
@@ -97,7 +96,7 @@ class FocalLossOfClasses(FocalLoss):
     def forward(self, pred: Tensor, true: Tensor) -> Tensor:
         of_classes = F.one_hot(true, pred.shape[1]) if true.ndim == pred.ndim - 1 else true
         losses = super().forward(pred, of_classes.to(pred.dtype))
-        return losses if self.weight is None else mean_over_images(losses.mean(1), true, self.weight)
+        return losses if self.weight is None else mean_over_images(losses, true, self.weight)
 
 
 def _class_of(name: str, config: ResNetConfig) -> type[RegisteredResNet]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from super_gradients.training.losses import label_smoothing_cross_entropy_loss
 from super_gradients.training.losses.label_smoothing_cross_entropy_loss import CrossEntropyLoss
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from sg_resnets.data.preprocessing import class_names_of
 from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.training.losses import weight_of_classes
 from sg_resnets.utils.checks import is_number
 from sg_resnets.utils.errors import SgResnetsError, choices
 
@@ -39,7 +39,7 @@ def cross_entropy(
 def take_list(original: Callable[..., None], self: CrossEntropyLoss, weight: Any = None, *args: Any, **kw: Any) -> None:
     """Take the weights of classes as YAML gives them, a list of numbers."""
     if weight is not None and not isinstance(weight, Tensor):
-        weight = torch.tensor([float(value) for value in weight])
+        weight = weight_of_classes(weight)
     original(self, weight, *args, **kw)
 
 

@@ -14,34 +14,36 @@ from sg_resnets.host.patching import Patch, Repair
 
 
 def parse_paths(original: Callable[..., Any], self: OverridesParser, overrides: list[str]) -> Any:
-    """Parse, once the paths are in quotes."""
-    return original(self, [readable(self, override) for override in overrides])
+    """Parse each; a path that the grammar cannot read, or takes for several values, is put in quotes."""
+    found = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        try:
+            (parsed,) = original(self, [override])
+        except HydraException:
+            (parsed,) = original(self, [in_quotes(override)])
+        else:
+            if parsed.is_sweep_override() and os.sep in value and os.path.exists(value):
+                (parsed,) = original(self, [f"{key}={quoted(value)}"])
+        found.append(parsed)
+    return found
 
 
-def readable(parser: OverridesParser, override: str) -> str:
-    """Return KEY=VALUE as the grammar reads it: a value that it cannot read is put in quotes if it is a path that
-    exists, or one below the home folder.
+def in_quotes(override: str) -> str:
+    """Return KEY=VALUE, which the grammar cannot read, with the value in quotes, if it is a path that exists, or one
+    below the home folder.
 
     Raises:
-        CompactHydraException: it cannot be read, and is no such path.
+        CompactHydraException: it is no such path.
     """
     key, sign, value = override.partition("=")
-    path = os.path.expanduser(value)
-    try:
-        if not parser.parse_rule(override, "override").is_sweep_override() or os.sep not in value:
-            return override
-        error = None
-    except HydraException as wrong:
-        error = wrong
-    is_key = re.fullmatch(r"[+~]*[\w./@:$-]+", key, re.ASCII)
-    if not sign or not is_key:
+    if not sign or not re.fullmatch(r"[+~]*[\w./@:$-]+", key, re.ASCII):
         raise CompactHydraException(
             f"'{override}' is no override: write KEY=VALUE, such as epochs=3; a key has letters, digits and dots"
         )
+    path = os.path.expanduser(value)
     if os.path.exists(path) or (path != value and "," not in value):
         return f"{key}={quoted(path)}"
-    if error is None:
-        return override
     if value[:1] in "[{":
         raise CompactHydraException(
             f"{override}: a text in it that is more than letters and digits must be in quotes, such as "
