@@ -1,6 +1,8 @@
 """Folders of pictures as batches: the loader, the cache, decoding at a reduced size."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from sg_resnets.data import image_folder, picture_cache, whole_batch
 from sg_resnets.data.folder_loader import FolderLoader
 from sg_resnets.data.image_folder import AREA, RATIO, TRIES, ImageFolderImages, crop_of
 from sg_resnets.data.order import Place, PlacedLoader
+from sg_resnets.utils import files
 from sg_resnets.utils.errors import SgResnetsError
 
 
@@ -143,3 +146,18 @@ def test_crops_are_drawn_as_torchvisions(size):
     for a, b in zip(ours.T, theirs.T, strict=True):
         assert ks_2samp(a, b).pvalue > 0.001
     assert (ours[:, :2] >= 0).all() and (ours[:, :2] + ours[:, 2:] <= size).all()
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(picture_folder, monkeypatch):
+    data = ImageFolderImages(str(picture_folder), size=16, cache="disk")
+    epoch(data)
+    kept = [file for file in data.cache.folder.rglob("*") if file.is_file()]
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setattr(files.os, "getpid", lambda: gone.pid)
+    left = kept[0].with_name(f"{kept[0].name}{files.temporary_suffix()}")
+    monkeypatch.undo()
+    left.write_bytes(b"half")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(data.cache.folder.parents[2]))
+    ImageFolderImages(str(picture_folder), size=16, cache="disk")
+    assert not left.exists() and all(file.exists() for file in kept) and len(kept) == 4

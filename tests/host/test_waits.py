@@ -42,3 +42,5 @@ def test_what_to_change_is_said_where_it_is_much(waits, picture_folder, monkeypa
     assert said.startswith("Training has waited 25.0% of its time for batches (33.0 s): ")
     assert all(words in said for words in ("cache=disk", "num_workers=8", "persistent_workers=True"))
     assert "cache" not in waits.line(DataLoader([1, 2], num_workers=0))
+    waits.waited, waits.worked = 0.1, 0.1
+    assert waits.line(FolderLoader(data)) == "Training has waited 50.0% of its time for batches (0.1 s)"

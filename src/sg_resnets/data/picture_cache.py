@@ -5,7 +5,6 @@ import errno
 import json
 import mmap
 import os
-import platform
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.files import remove_abandoned, temporary_suffix
 
 SHARED_MEMORY = Path("/dev/shm")
 _HEADER = 4  # int64: when the picture's file was changed (ns), its size in bytes, height and width of what is stored
@@ -65,7 +65,7 @@ class PictureCache:
     def _write(self, file: str, header: np.ndarray, pixels: np.ndarray) -> None:
         if self._is_full:
             return
-        temporary = f"{file}.{platform.node()}.{os.getpid()}"
+        temporary = f"{file}{temporary_suffix()}"
         try:
             os.makedirs(os.path.dirname(file), exist_ok=True)
             with open(temporary, "wb") as stream:
@@ -119,7 +119,10 @@ def cache_of(kind: str, settings: Mapping[str, Any]) -> PictureCache | None:
     key = blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
     if kind == "disk":
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        return PictureCache(Path(base).expanduser() / "sg_resnets" / "pictures" / key)
+        cache = PictureCache(Path(base).expanduser() / "sg_resnets" / "pictures" / key)
+        for part in cache.folder.glob("??"):
+            remove_abandoned(part)
+        return cache
     if not SHARED_MEMORY.is_dir():
         raise SgResnetsError(
             f"cache=ram: this system has no {SHARED_MEMORY}: set cache=disk, which memory is used for too"

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from sg_resnets.data.image_folder import ImageFolderImages
 from sg_resnets.utils.hardware import cpu_cores
 
-MUCH = 0.05  # of the time
+MUCH, LONG = 0.05, 1.0  # of the time; seconds
 _END = object()
 
 
@@ -40,12 +40,12 @@ class Waits:
             self.worked += time.perf_counter() - came
 
     def line(self, loader: Any) -> str:
-        """What to say of it, and what to change where it is much."""
+        """What to say of it, and what to change where it is much, and longer than the start of some processes."""
         if not self.worked:
             return ""
         share = self.waited / (self.waited + self.worked)
         said = f"Training has waited {share:.1%} of its time for batches ({self.waited:.1f} s)"
-        advice = _advice(loader) if share > MUCH else ""
+        advice = _advice(loader) if share > MUCH and self.waited > LONG else ""
         return f"{said}: {advice}" if advice else said
 
 

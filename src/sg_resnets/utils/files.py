@@ -13,7 +13,8 @@ from typing import Any
 from sg_resnets.utils.errors import SgResnetsError
 
 
-def _temporary_suffix() -> str:
+def temporary_suffix() -> str:
+    """Return how the names of this process's unfinished files end."""
     return f".{platform.node()}.{os.getpid()}.sg_resnets.tmp"
 
 
@@ -28,7 +29,7 @@ def whole_file(path: str | Path, previous: str | None = None) -> Iterator[Path]:
     """
     target = Path(path).resolve()
     check_parent(target)
-    temporary = Path(f"{target}{_temporary_suffix()}")
+    temporary = Path(f"{target}{temporary_suffix()}")
     try:
         yield temporary
         flush(temporary)
@@ -70,7 +71,7 @@ def flush(path: Path) -> None:
 def keep(path: Path, under: Path, copied: bool = False) -> None:
     """Give a file a second name, of which another file is lost; at any moment one of the two has it. Where the file
     system has no links it loses its first name, or, if asked for, is copied."""
-    link = Path(f"{under}{_temporary_suffix()}")
+    link = Path(f"{under}{temporary_suffix()}")
     try:
         os.link(path, link)
     except OSError:
