@@ -194,25 +194,21 @@ class ImageFolderImages(Dataset):
         if self.cache is not None:
             image = self.cache.get(path, lambda: self._covering(path))
         else:
-            image = to_tensor(read_rgb(path, reduction)) if _is_large_jpeg(path) else read_pixels(path)
+            image = read_pixels(path, reduction)
         top, left, height, width = crop_of(drawn, *image.shape[1:])
         return self.fitting.resized(image[:, top : top + height, left : left + width], size)
 
     def _covering(self, path: str) -> Tensor:
         """The picture at the size that crops are cut from, no larger than it is."""
-
-        covering = (0, 0)
+        covering = None
 
         def reduction(height: int, width: int) -> float:
             nonlocal covering
             covering = self.fitting.covering(height, width)  # of the whole size: a reduced one is rounded
             return height / covering[0] / 2
 
-        if _is_large_jpeg(path):
-            image = to_tensor(read_rgb(path, reduction))
-        else:
-            image = read_pixels(path)
-            covering = self.fitting.covering(*image.shape[1:])
+        image = read_pixels(path, reduction)
+        covering = covering or self.fitting.covering(*image.shape[1:])
         return self.fitting.resized(image, covering) if covering[0] < image.shape[1] else image
 
     def get_dataset_preprocessing_params(self) -> dict:
@@ -281,13 +277,16 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def read_pixels(path: str | Path) -> Tensor:
-    """The picture of `read_rgb`, uint8 (3, H, W); most JPEGs are decoded without Pillow, which gives the same bytes.
+def read_pixels(path: str | Path, reduction: Callable[[int, int], float] | None = None) -> Tensor:
+    """The picture of `read_rgb`, uint8 (3, H, W), of a large JPEG by its `reduction`; most JPEGs are decoded without
+    Pillow, which gives the same bytes.
 
     Raises:
         SgResnetsError: as `read_rgb`.
     """
     path = str(path)
+    if reduction is not None and _is_large_jpeg(path):
+        return to_tensor(read_rgb(path, reduction))
     if is_jpeg(path):
         try:
             image = decode_jpeg(read_file(path), ImageReadMode.UNCHANGED, apply_exif_orientation=True)
