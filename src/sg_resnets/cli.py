@@ -163,6 +163,34 @@ def train(recipe: str, overrides: Overrides = None, allow_code: AllowCode = Fals
 
 
 @app.command()
+def find_lr(
+    recipe: str,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(help="How many, at most; each tries one rate.")] = 200,
+    start: Annotated[float, typer.Option(help="The first rate.")] = 1e-5,
+    end: Annotated[float, typer.Option(help="The last rate.")] = 10.0,
+    output: Annotated[Path, typer.Option(help="The picture of loss over rate.")] = Path("find_lr.png"),
+    allow_code: AllowCode = False,
+) -> None:
+    """Find a learning rate: train a recipe, given as to `train`, for some steps at a rate that grows; draw the loss,
+    and print, in the last line, the override with the rate that it suggests. Only the picture is left."""
+    check_picture(output)
+    from sg_resnets.training.lr_range import draw_curve, growing_rates
+
+    rates = growing_rates(start, end, steps)
+    sys.argv = ["sg-resnets find-lr", *hydra_options(recipe), *(overrides or [])]
+    from sg_resnets.host.lr_finder import sweep_command
+
+    with refusing(not allow_code):
+        sweep = sweep_command(rates)
+    curve, before = sweep.curve, max(sweep.initial)
+    save_figure(draw_curve(curve, f"{recipe}: learning rates", before), output)
+    print(f"{curve.describe()}\npicture: {output}")
+    suggestion = sweep.override(curve.suggest())
+    print(f"the recipe has {sweep.override(before)}; the curve suggests\n{suggestion}")
+
+
+@app.command()
 def resume(run: Path, overrides: Overrides = None, allow_code: AllowCode = False) -> None:
     """Go on with a run: RUN is its folder, or its experiment's (then the latest run). Overrides: epochs=20 ..."""
     from sg_resnets.runs.resume import resume_run

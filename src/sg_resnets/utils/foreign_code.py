@@ -50,7 +50,7 @@ def refuse_name(where: str, name: str, modules: Iterable[str] = ()) -> None:
     if not is_known(str(name), modules):
         raise SgResnetsError(
             f"{where}: a recipe that may be another's builds what is of {', '.join(PACKAGES)} alone: if you trust it, "
-            "`sg-resnets train` and `resume` take --allow-code, the other commands --plugin MODULE"
+            "`sg-resnets train`, `find-lr` and `resume` take --allow-code, the other commands --plugin MODULE"
         )
 
 
