@@ -39,9 +39,10 @@ demo: install
 	$(BIN)/python -m super_gradients.qat_from_recipe --config-name=qat_fashion_mnist_mini_resnet20 \
 		checkpoint_params.checkpoint_path=checkpoints/fashion_mnist_mini_resnet20_cifar
 
-# From top to bottom, one after the other; their outputs are stored.
+# The solved lessons, from top to bottom, one after the other; their outputs are stored. Students' follow from them.
 notebooks: dev
-	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
+	cd notebooks/solved && PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
+	$(BIN)/python notebooks/students.py
 
 # Each prints ratios of what it runs in turn; on a quiet machine.
 BENCHMARKS := loader step timm_epoch distillation_step scaling start_up int8

@@ -26,6 +26,7 @@ from torchvision.transforms import v2
 from sg_resnets.data.check import look, look_at
 from sg_resnets.data.folder_loader import FolderLoader
 from sg_resnets.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolderImages
+from sg_resnets.training.memory import keep_freed_memory
 
 PICTURES, BATCH, WORKERS, SIZE = 2000, 32, 2, 224
 PHOTOGRAPHS = {
@@ -103,6 +104,8 @@ def waiting(root: Path, runs: Path) -> str:
 
 if __name__ == "__main__":
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    keep_freed_memory()  # as a training does; torchvision's loader gains from it too
+    torch.set_num_threads(1)  # the workers have the cores
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "pictures")
         write_pictures(root, photographs())

@@ -1,0 +1,107 @@
+"""What every check is made of. A wrong answer is one line: what is wrong with it, not how it is done right."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.resources import files
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from sg_resnets.utils.errors import SgResnetsError, one_line
+
+
+class WrongAnswer(SgResnetsError):
+    """What is wrong with what a student wrote. A notebook shows the line alone."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython's way to be asked
+        return [f"Not yet: {self}"]
+
+
+def right(what: str) -> None:
+    """Say that an answer is right, and what it is."""
+    print(f"Right: {what}")
+
+
+def call(name: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Return what a student's function gives.
+
+    Raises:
+        WrongAnswer: it raises; the line of theirs at which it does is said. Or it is not written yet.
+    """
+    try:
+        given = function(*args)
+    except Exception as error:
+        theirs = [
+            frame for frame in traceback.extract_tb(error.__traceback__)[1:] if "site-packages" not in frame.filename
+        ]
+        at = f", at `{one_line(theirs[-1].line)}`" if theirs and theirs[-1].line else ""
+        raise WrongAnswer(f"{name} ends with {type(error).__name__}: {one_line(error)}{at}") from None
+    if given is None or given is Ellipsis:
+        raise WrongAnswer(f"{name} gives nothing back: is its `return` written?")
+    return given
+
+
+def tensor(name: str, given: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return what was given, a tensor of that shape with no NaN in it.
+
+    Raises:
+        WrongAnswer: it is none.
+    """
+    if not isinstance(given, Tensor):
+        raise WrongAnswer(f"{name} gives {_a(given)}, not a tensor")
+    if tuple(given.shape) != shape:
+        raise WrongAnswer(f"{name} gives the shape {tuple(given.shape)}, where {shape} is needed")
+    if not given.isfinite().all():
+        raise WrongAnswer(f"{name} gives NaN or infinity")
+    return given
+
+
+def number(name: str, given: Any) -> float:
+    """Return what was given, a number, which may be a tensor's only one.
+
+    Raises:
+        WrongAnswer: it is none.
+    """
+    if isinstance(given, Tensor) and given.numel() == 1:
+        given = given.item()
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise WrongAnswer(f"{name} gives {_a(given)}, not a number")
+    return float(given)
+
+
+def close(one: Tensor, other: Tensor, within: float = 1e-4) -> bool:
+    """Whether two tensors of one shape are the same but for rounding: to `within` of the larger one's largest value."""
+    scale = max(one.abs().max().item(), other.abs().max().item(), 1e-12)
+    return (one - other).abs().max().item() <= within * scale
+
+
+def _a(thing: Any) -> str:
+    kind = type(thing).__name__
+    return f"a{'n' * (kind[0] in 'aeiouAEIOU')} {kind}"
+
+
+def begin(lesson: int) -> None:
+    """The first line of a lesson: from here on a name that is not there yet is answered with the heading of its cell.
+    Outside of a notebook nothing happens."""
+    if "IPython" not in sys.modules:
+        return
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return
+    headings = json.loads(files("sg_resnets.course.checks").joinpath("headings.json").read_text())[str(lesson)]
+
+    def answer(
+        shell: Any, kind: type[BaseException], error: NameError, trace: TracebackType, tb_offset: int | None = None
+    ) -> None:
+        if error.name in headings:
+            place = headings[error.name]
+            print(f"There is no {error.name} yet: first run the cells from the top down to {place}.", file=sys.stderr)
+        else:
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((NameError,), answer)
