@@ -25,6 +25,17 @@ def right(what: str) -> None:
     print(f"Right: {what}")
 
 
+def guess(answer: Any, *answers: str) -> None:
+    """Note a guess, which is one of the answers; whether it is right, the lesson shows.
+
+    Raises:
+        WrongAnswer: it is none of them.
+    """
+    if answer not in answers:
+        raise WrongAnswer(f"guess one of {', '.join(map(repr, answers))}")
+    print(f"Noted: {answer}. The end of the lesson comes back to it.")
+
+
 def call(name: str, function: Callable[..., Any], *args: Any) -> Any:
     """Return what a student's function gives.
 

@@ -1,0 +1,158 @@
+"""Lesson 1: a plain network of so many layers, and a step of its training."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD
+
+from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, right, tensor
+from sg_resnets.utils.hooks import watched
+
+_KINDS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Any]
+
+
+def plain_net(make: Callable[[int], nn.Module]) -> None:
+    """`make(layers)` gives a network of so many layers with weights, (N, 1, 14, 14) -> (N, 10): 3x3 convolutions, each
+    with its batch-norm and ReLU, and a linear layer; nothing goes around them (He et al. 2015, figure 3, middle).
+
+    Raises:
+        WrongAnswer: it does not.
+    """
+    with torch.random.fork_rng():
+        for layers in (8, 13):
+            torch.manual_seed(0)
+            network = call(f"plain_net({layers})", make, layers)
+            if not isinstance(network, nn.Module):
+                raise WrongAnswer(f"plain_net gives {type(network).__name__}, not a network: an nn.Module")
+            _plain_net(f"plain_net({layers})", network, layers)
+    right("a plain network of as many layers as you ask for.")
+
+
+def _plain_net(name: str, network: nn.Module, layers: int) -> None:
+    pictures = torch.randn(16, 1, 14, 14)
+    seen: list[tuple[nn.Module, Tensor]] = []
+
+    def look(path: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append((module, inputs[0].detach()))
+
+    kinds = {kind: [m for m in network.modules() if isinstance(m, kind)] for kind in _KINDS}
+    weighty = kinds[nn.Conv2d] + kinds[nn.Linear]
+    paths = [path for path, module in network.named_modules() if isinstance(module, _KINDS)]
+    with torch.no_grad(), watched(network, paths, look):
+        logits = tensor(name, call(name, network.train(), pictures), (16, 10))
+    times = Counter(module for module, _ in seen)
+    if len(weighty) != layers:
+        raise WrongAnswer(
+            f"{name} has {len(weighty)} layers with weights: {len(kinds[nn.Conv2d])} convolutions and "
+            f"{len(kinds[nn.Linear])} linear ones"
+        )
+    if any(count > 1 for count in times.values()):
+        repeated, count = times.most_common(1)[0]
+        raise WrongAnswer(
+            f"{name} uses one {type(repeated).__name__} {count} times: layers that share their weights are one layer"
+        )
+    if len(times) < sum(map(len, kinds.values())):
+        raise WrongAnswer(f"{name} has layers that its forward does not use")
+    if len(kinds[nn.Linear]) != 1:
+        raise WrongAnswer(f"{name} has {len(kinds[nn.Linear])} linear layers, where one gives the classes")
+    if any(conv.kernel_size != (3, 3) for conv in kinds[nn.Conv2d]):
+        raise WrongAnswer(f"{name} has a convolution that is not 3x3")
+    if len(kinds[nn.BatchNorm2d]) != len(kinds[nn.Conv2d]):
+        raise WrongAnswer(
+            f"{name} has {len(kinds[nn.Conv2d])} convolutions and {len(kinds[nn.BatchNorm2d])} batch-norms: each "
+            "convolution has one of its own"
+        )
+    later = [inputs for module, inputs in seen if isinstance(module, nn.Conv2d | nn.Linear)][1:]
+    for place, inputs in enumerate(later, 2):
+        if inputs.min() < 0:
+            raise WrongAnswer(f"layer {place} of {name} gets negative values, and what comes out of a ReLU has none")
+    _logits(name, logits)
+    if _goes_around(network.train(), kinds[nn.BatchNorm2d], pictures):
+        raise WrongAnswer(
+            f"in {name} a way leads around some layers: with a batch-norm that gives zero alone, the output still "
+            "depends on the picture, and a plain network has no such way"
+        )
+
+
+def _logits(name: str, given: Tensor) -> None:
+    ones = torch.ones(len(given))
+    if (given >= 0).all() and close(given.sum(1), ones):
+        raise WrongAnswer(f"{name} gives probabilities; the loss takes the numbers before the softmax, the logits")
+    if close(given.exp().sum(1), ones):
+        raise WrongAnswer(f"{name} gives logarithms of probabilities; the loss takes what is before them, the logits")
+    if (given >= 0).all():
+        raise WrongAnswer(f"{name} gives no negative number: a logit may be any number, so nothing comes after it")
+
+
+def _goes_around(network: nn.Module, norms: Sequence[nn.Module], pictures: Tensor) -> bool:
+    """Whether the output depends on the picture where a norm in the middle gives zero alone."""
+    norm = norms[len(norms) // 2]
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.zero_()
+        network.eval()  # a batch's statistics would tell the pictures of it apart
+        spread = network(pictures).std(0).max().item()
+    network.train()
+    network.load_state_dict(before)
+    return spread > 1e-6
+
+
+def train_step(step: Step) -> None:
+    """`step(network, optimizer, images, labels)` trains the network on one batch, and gives its loss.
+
+    Raises:
+        WrongAnswer: it does not.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(8, 5, generator=generator) for _ in range(2)]
+    labels = torch.arange(8) % 3
+    weights = 0.1 * torch.randn(3, 5, generator=generator)
+    theirs, ours, piled, summed = (_linear(weights) for _ in range(4))
+    optimizers = [SGD(network.parameters(), lr=0.5) for network in (theirs, ours, piled, summed)]
+    for batch in batches:
+        loss = number("step", call("step", step, theirs, optimizers[0], batch, labels))
+        expected = _step(ours, optimizers[1], batch, labels)
+        _step(piled, optimizers[2], batch, labels, empty=False)
+        _step(summed, optimizers[3], batch, labels, reduction="sum")
+        if close(theirs.weight, weights) and batch is batches[0]:
+            raise WrongAnswer(
+                "the weights are the same after a step as before: when the optimizer moved them, there was no gradient"
+                if theirs.weight.grad is None or not theirs.weight.grad.any()
+                else "the weights are the same after a step as before, though their gradient is there"
+            )
+        if close(theirs.weight, piled.weight) and not close(theirs.weight, ours.weight):
+            raise WrongAnswer("in the second step the gradient of the first is still there, and is added to")
+        if close(theirs.weight, summed.weight) and not close(theirs.weight, ours.weight):
+            raise WrongAnswer("the gradient grows with the number of pictures: the loss is their sum, not their mean")
+        if not close(theirs.weight, ours.weight):
+            raise WrongAnswer(
+                "the weights move, but not along the gradient of the cross-entropy of the network's output and the "
+                "labels: is something done to the output first, or the step taken twice?"
+            )
+        if abs(loss - expected) > 1e-4 * expected:
+            raise WrongAnswer(f"the loss is {expected:.4f} before the step, and yours is {loss:.4f}")
+    right("one step of gradient descent.")
+
+
+def _linear(weights: Tensor) -> nn.Linear:
+    network = nn.Linear(5, 3, bias=False, device="meta").to_empty(device="cpu")  # no random number is drawn
+    with torch.no_grad():
+        network.weight.copy_(weights)
+    return network
+
+
+def _step(
+    network: nn.Module, optimizer: SGD, batch: Tensor, labels: Tensor, empty: bool = True, reduction: str = "mean"
+) -> float:
+    loss = F.cross_entropy(network(batch), labels, reduction=reduction)
+    if empty:
+        optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()

@@ -1,0 +1,189 @@
+"""What the checks of lesson 1 take, and what they say of answers that are wrong."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sg_resnets.course import checks
+
+
+def unit(channels_in, channels, stride=1, bias=False):
+    return [nn.Conv2d(channels_in, channels, 3, stride, 1, bias=bias), nn.BatchNorm2d(channels), nn.ReLU()]
+
+
+def body(layers, channels=4):
+    parts = unit(1, channels, 2)
+    for _ in range(layers - 2):
+        parts += unit(channels, channels)
+    return parts
+
+
+def head(channels=4):
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
+
+
+def sequence(layers):
+    return nn.Sequential(*body(layers), *head())
+
+
+class Functional(nn.Module):
+    def __init__(self, layers, shortcut=False, after=lambda y: y):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(1 if i == 0 else 6, 6, 3, padding=1) for i in range(layers - 1)])
+        self.norms = nn.ModuleList([nn.BatchNorm2d(6) for _ in self.convs])
+        self.fc = nn.Linear(6, 10)
+        self.shortcut, self.after = shortcut, after
+
+    def forward(self, x):
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            y = F.relu(norm(conv(x)))
+            x = x + y if self.shortcut and i else y
+        return self.after(self.fc(x.mean((2, 3))))
+
+
+def blocks(layers):
+    """Nested, ReLU in place, pooled on the way."""
+    parts = [nn.Sequential(nn.Conv2d(1 if i == 0 else 4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+             for i in range(layers - 1)]  # fmt: skip
+    return nn.Sequential(parts[0], nn.MaxPool2d(2), *parts[1:], *head())
+
+
+@pytest.mark.parametrize("make", [sequence, Functional, blocks])
+def test_plain_networks_are_right(make, capsys):
+    before = torch.get_rng_state()
+    checks.plain_net(make)
+    assert capsys.readouterr().out.startswith("Right: ") and torch.equal(before, torch.get_rng_state())
+
+
+def repeated(layers):
+    return nn.Sequential(*unit(1, 4), *unit(4, 4) * (layers - 2), *head())
+
+
+def norm_shared(layers):
+    norm, relu = nn.BatchNorm2d(4), nn.ReLU()
+    convs = [nn.Conv2d(1 if i == 0 else 4, 4, 3, padding=1) for i in range(layers - 1)]
+    return nn.Sequential(*[part for conv in convs for part in (conv, norm, relu)], *head())
+
+
+def without_kind(kind):
+    return lambda layers: nn.Sequential(*[part for part in body(layers) if not isinstance(part, kind)], *head())
+
+
+class Unused(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.used, self.unused = sequence(layers - 1), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def relu_before_norm(layers):
+    parts = body(layers)
+    return nn.Sequential(*[parts[i + j] for i in range(0, len(parts), 3) for j in (0, 2, 1)], *head())
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda layers: ..., "gives nothing back"),
+        (lambda layers: None, "gives nothing back"),
+        (body, "gives list, not a network"),
+        (lambda layers: nn.Sequential(*body(layers), nn.Linear(4, 10)), "ends with RuntimeError: mat1 and mat2"),
+        (lambda layers: sequence(layers + 1), "plain_net(8) has 9 layers with weights: 8 convolutions and 1 linear"),
+        (lambda layers: sequence(8), "plain_net(13) has 8 layers"),
+        (repeated, "has 3 layers with weights"),
+        (norm_shared, "uses one BatchNorm2d 7 times"),
+        (Unused, "layers that its forward does not use"),
+        (without_kind(nn.BatchNorm2d), "7 convolutions and 0 batch-norms"),
+        (without_kind(nn.ReLU), "layer 2 of plain_net(8) gets negative values"),
+        (relu_before_norm, "layer 2 of plain_net(8) gets negative values"),
+        (lambda layers: nn.Sequential(sequence(layers), nn.Softmax(1)), "gives probabilities"),
+        (lambda layers: Functional(layers, after=lambda y: y.log_softmax(1)), "logarithms of probabilities"),
+        (lambda layers: Functional(layers, after=F.relu), "no negative number"),
+        (lambda layers: Functional(layers, shortcut=True), "a way leads around some layers"),
+        (lambda layers: Functional(layers, after=lambda y: y[:, :9]), "the shape (16, 9), where (16, 10) is needed"),
+        (lambda layers: nn.Sequential(*body(layers - 1), *head()[:2], nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 10)),
+         "has 2 linear layers"),
+        (lambda layers: nn.Sequential(*unit(1, 4), *[part for _ in range(layers - 2) for part in
+         (nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU())], *head()), "a convolution that is not 3x3"),
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_network_is_told(make, words):
+    with pytest.raises(checks.WrongAnswer) as wrong:
+        checks.plain_net(make)
+    assert words in str(wrong.value) and "\n" not in str(wrong.value)
+
+
+def step(network, optimizer, images, labels):
+    loss = F.cross_entropy(network(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def step_emptied_last(network, optimizer, images, labels):
+    loss = nn.CrossEntropyLoss()(network(images), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def step_by_hand(network, optimizer, images, labels):
+    network.zero_grad()
+    loss = -network(images).log_softmax(1)[range(len(labels)), labels].mean()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+@pytest.mark.parametrize("answer", [step, step_emptied_last, step_by_hand])
+def test_steps_are_right(answer, capsys):
+    before = torch.get_rng_state()
+    checks.train_step(answer)
+    assert capsys.readouterr().out.startswith("Right: ") and torch.equal(before, torch.get_rng_state())
+
+
+def variant(*lines):
+    code = "\n".join(f"    {line}" for line in lines)
+    space = {"F": F, "torch": torch}
+    exec(f"def step(network, optimizer, images, labels):\n{code}", space)
+    return space["step"]
+
+
+LOSS, EMPTY, BACK, STEP = (
+    "loss = F.cross_entropy(network(images), labels)", "optimizer.zero_grad()", "loss.backward()", "optimizer.step()",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "lines, words",
+    [
+        (["..."], "gives nothing back"),
+        ([LOSS, EMPTY, BACK, STEP], "gives nothing back"),
+        ([LOSS, BACK, STEP, "return loss"], "the gradient of the first is still there"),
+        ([LOSS, EMPTY, STEP, "return loss"], "there was no gradient"),
+        ([LOSS, BACK, EMPTY, STEP, "return loss"], "there was no gradient"),
+        ([LOSS, EMPTY, BACK, "return loss"], "though their gradient is there"),
+        ([LOSS.replace("labels)", "labels, reduction='sum')"), EMPTY, BACK, STEP, "return loss"], "not their mean"),
+        ([LOSS.replace("(images)", "(images).softmax(1)"), EMPTY, BACK, STEP, "return loss"], "done to the output"),
+        ([LOSS, EMPTY, BACK, STEP, STEP, "return loss"], "or the step taken twice"),
+        ([LOSS, EMPTY, BACK, STEP, LOSS, "return loss"], "before the step, and yours is"),
+        ([LOSS, EMPTY, BACK, STEP, "return network(images)"], "gives a Tensor, not a number"),
+        (["loss = F.cross_entropy(labels, network(images))", "return loss"], "ends with"),
+    ],
+)
+def test_what_is_no_step_is_told(lines, words):
+    with pytest.raises(checks.WrongAnswer) as wrong:
+        checks.train_step(variant(*lines))
+    assert words in str(wrong.value) and "\n" not in str(wrong.value)
+
+
+def test_a_guess_is_one_of_the_answers(capsys):
+    checks.guess("a", "a", "b")
+    assert "Noted: a." in capsys.readouterr().out
+    with pytest.raises(checks.WrongAnswer, match="guess one of 'a', 'b'"):
+        checks.guess(..., "a", "b")
