@@ -187,3 +187,60 @@ def test_a_guess_is_one_of_the_answers(capsys):
     assert "Noted: a." in capsys.readouterr().out
     with pytest.raises(checks.WrongAnswer, match="guess one of 'a', 'b'"):
         checks.guess(..., "a", "b")
+
+
+def copying(fill):
+    def make(channels):
+        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        with torch.no_grad():
+            fill(conv.weight)
+        return conv
+
+    return make
+
+
+def loop(weight):
+    weight.zero_()
+    for channel in range(len(weight)):
+        weight[channel, channel, 1, 1] = 1
+
+
+def eye(weight):
+    weight.zero_()[:, :, 1, 1] = torch.eye(len(weight))
+
+
+@pytest.mark.parametrize("fill", [loop, eye, nn.init.dirac_])
+def test_copying_convolutions_are_right(fill, capsys):
+    checks.copying(copying(fill))
+    assert capsys.readouterr().out.startswith("Right: ")
+
+
+def middle(value):
+    def fill(weight):
+        weight.zero_()[:, :, 1, 1] = value
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (copying(lambda weight: ...), "looks at a pixel's neighbours too"),
+        (copying(lambda weight: weight.zero_()), "all of its weights are 0"),
+        (copying(middle(1)), "the sum of all channels"),
+        (copying(lambda weight: weight.fill_(1)), "looks at a pixel's neighbours"),
+        (copying(lambda weight: eye(weight) or weight.mul_(0.5)), "mixes or scales the channels"),
+        (copying(lambda weight: weight.copy_(weight.flip(0))), "looks at a pixel's neighbours"),
+        (lambda channels: ..., "gives nothing back"),
+        (lambda channels: nn.Identity(), "gives Identity, not a convolution"),
+        (
+            lambda channels: nn.init.dirac_(nn.Conv2d(channels, channels, 3, padding=1, bias=False).weight),
+            "gives Parameter",
+        ),
+        (lambda channels: nn.Conv2d(channels, channels, 3), "the shape (2, 3, 3, 4), where (2, 3, 5, 6) is needed"),
+    ],
+)
+def test_what_does_not_copy_is_told(make, words):
+    with pytest.raises(checks.WrongAnswer) as wrong:
+        checks.copying(make)
+    assert words in str(wrong.value) and "\n" not in str(wrong.value)

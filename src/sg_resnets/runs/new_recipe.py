@@ -93,8 +93,8 @@ def file_of(path: str) -> Path:
     return file
 
 
-def composed(name: str) -> Any:
-    """Return one of our recipes as SuperGradients' entry points see it.
+def composed(name: str, folder: Path | None = None) -> Any:
+    """Return a recipe as SuperGradients' entry points see it: one of ours, or one in a folder of the user's own.
 
     Raises:
         ModuleNotFoundError: SuperGradients is not installed.
@@ -102,7 +102,9 @@ def composed(name: str) -> Any:
     ours, *others = recipe_folders()
     if not others:
         raise ModuleNotFoundError("no SuperGradients", name="super_gradients")
-    paths = [QuotedString(f"file://{folder}", Quote.double).with_quotes() for folder in others]
+    if folder:
+        ours, others = folder.absolute(), [ours, *others]
+    paths = [QuotedString(f"file://{other}", Quote.double).with_quotes() for other in others]
     with initialize_config_dir(str(ours), version_base="1.2"):
         return compose(name, [f"hydra.searchpath=[{','.join(paths)}]"])
 

@@ -1,6 +1,7 @@
 """What every check is made of. A wrong answer is one line: what is wrong with it, not how it is done right."""
 
 import json
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -80,6 +81,8 @@ def number(name: str, given: Any) -> float:
         given = given.item()
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise WrongAnswer(f"{name} gives {_a(given)}, not a number")
+    if not math.isfinite(given):
+        raise WrongAnswer(f"{name} gives {given}")
     return float(given)
 
 

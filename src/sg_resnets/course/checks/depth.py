@@ -156,3 +156,38 @@ def _step(
     loss.backward()
     optimizer.step()
     return loss.item()
+
+
+def copying(make: Callable[[int], nn.Module]) -> None:
+    """`make(channels)` gives a 3x3 convolution that passes on what it gets, (N, channels, H, W).
+
+    Raises:
+        WrongAnswer: it does not.
+    """
+    with torch.random.fork_rng():
+        for channels in (3, 16):
+            torch.manual_seed(0)
+            conv = call(f"copying({channels})", make, channels)
+            if not isinstance(conv, nn.Conv2d):
+                raise WrongAnswer(f"copying gives {type(conv).__name__}, not a convolution")
+            maps = torch.rand(2, channels, 5, 6)
+            output = tensor(f"copying({channels})", call(f"copying({channels})", conv, maps), tuple(maps.shape))
+            _copies(conv, maps, output.detach())
+    right("a convolution that copies its input.")
+
+
+def _copies(conv: nn.Conv2d, maps: Tensor, output: Tensor) -> None:
+    if close(output, maps):
+        return
+    if not output.any():
+        raise WrongAnswer("the convolution gives zeros: all of its weights are 0")
+    middle = conv.weight[:, :, 1, 1]
+    if close(output, maps.sum(1, keepdim=True).expand_as(maps)):
+        raise WrongAnswer("each channel of the output is the sum of all channels of the input")
+    if conv.weight.count_nonzero() > middle.count_nonzero():
+        raise WrongAnswer(
+            "the convolution looks at a pixel's neighbours too: only the middle of its kernel may do something"
+        )
+    if conv.bias is not None and conv.bias.any():
+        raise WrongAnswer("the convolution adds a bias to what it copies")
+    raise WrongAnswer("the middle of the kernel mixes or scales the channels: each is to come from itself alone, once")
