@@ -135,6 +135,6 @@ def test_curves_read_wrongly_are_told(answers, words):
 
 
 @pytest.mark.slow
-def test_a_recipe_is_checked_where_super_gradients_is_not_imported_yet(run_python, write):
-    done = run_python("-c", f"from sg_resnets.course import checks; checks.recipe({write(SHORT)!r})")
+def test_a_recipe_is_checked_where_super_gradients_is_not_imported_yet(run_python, write, tmp_path):
+    done = run_python("-c", f"from sg_resnets.course import checks; checks.recipe({write(SHORT)!r})", cwd=tmp_path)
     assert done.stdout.startswith("Right: "), done.stderr
