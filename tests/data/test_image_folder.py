@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sg_resnets.data.image_folder import ImageFolderImages, read_rgb
 from sg_resnets.utils.errors import SgResnetsError
+
+
+def test_one_number_for_the_mean_makes_the_pictures_grey(picture_folder):
+    with_number, with_list = (
+        ImageFolderImages(str(picture_folder), mean=m, std=s, train=False) for m, s in ((0.3, 0.2), ([0.3], [0.2]))
+    )
+    image, other = with_number[0][0], with_list[0][0]
+    assert image.shape[0] == 1 and torch.equal(image, other)
 
 
 def test_sixteen_bits_of_grey_keep_their_steps(tmp_path):
@@ -47,6 +56,7 @@ def test_one_class_alone_is_refused(tmp_path):
         ({"train": "val"}, "train='val': must be True or False"),
         ({"random_erasing": 2}, "random_erasing=2: must be a number from 0 to 1"),
         ({"crop_ratio": "half"}, "crop_ratio='half': must be a number > 0 and <= 1"),
+        ({"std": 0.3}, "std=0.3: must be a list of positive numbers, one for each of the 3"),
         ({"mean": [0.5, 0.5, float("nan")]}, "mean=.* must be a list of numbers"),
     ],
 )

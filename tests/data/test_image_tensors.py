@@ -58,7 +58,7 @@ def test_skipped_and_kept_samples_are_the_whole():
     [
         ({"mean": [0.1, 0.2, 0.3]}, r"mean=\[0.1, 0.2, 0.3\]: .*1 channel"),
         ({"std": [0.0]}, "std=.*positive"),
-        ({"std": 0.3}, "std=0.3: must be a list"),
+        ({"std": True}, "std=True: must be a list"),
         ({"mean": "5"}, "mean='5': must be a list"),
         ({"mean": [math.nan]}, "mean=.*numbers"),
         ({"std": [math.nan]}, "std=.*positive"),

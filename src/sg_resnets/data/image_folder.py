@@ -78,8 +78,8 @@ class ImageFolderImages(Dataset):
         train: bool = True,
         size: int | Sequence[int] = 224,
         horizontal_flip: bool = True,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        std: float | Sequence[float] = IMAGENET_STD,
         max_samples: int | None = None,
         crop_ratio: float | None = None,
         augment: str | None = None,
@@ -99,7 +99,8 @@ class ImageFolderImages(Dataset):
         self.augmented = (split or train) in (True, "train") if augmented is None else augmented
         self.horizontal_flip = BOOLEAN("horizontal_flip", horizontal_flip)
         self.random_erasing = PROBABILITY("random_erasing", random_erasing)
-        channels = len(mean) if isinstance(mean, Sequence) and len(mean) == 1 else 3
+        of_grey = isinstance(mean, int | float) or (isinstance(mean, Sequence) and len(mean) == 1)
+        channels = 1 if of_grey else 3
         self.mean, self.std = per_channel("mean", mean, channels), per_channel("std", std, channels)
         ratio = (0.875 if fit == "crop" else 1.0) if crop_ratio is None else crop_ratio
         self.fitting = Fitting.of(size, fit, ratio, interpolation, self.mean if channels == 3 else self.mean * 3)

@@ -91,14 +91,15 @@ def class_names_of(dataset: Any) -> list[str] | None:
     return None if names is None else list(names)
 
 
-def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """`values` as plain floats, one for each channel; `std` has to be positive.
+def per_channel(name: str, values: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    """`values` as plain floats, one for each channel; `std` has to be positive. Of one channel a number will do.
 
     Raises:
         SgResnetsError: they are anything else.
     """
+    listed = [values] if isinstance(values, int | float) else values
     try:
-        numbers = () if isinstance(values, str) else tuple(float(value) for value in values)
+        numbers = () if isinstance(values, str | bool) else tuple(float(value) for value in listed)
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != channels or not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
