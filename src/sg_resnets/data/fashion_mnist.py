@@ -1,7 +1,7 @@
 """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 28x28 grey images of ten kinds of clothing; MIT licence.
 
 `fashion_mnist_mini.npz` beside this file holds the first 1,200 training and the first 200 test images of each class,
-in the original order. Anyone with the full data set can make it again:
+in the original order. Anyone with the full data set can make it again::
 
     from sg_resnets.data import fashion_mnist as f
     numpy.savez_compressed(f.MINI_FILE, **f.make_mini())

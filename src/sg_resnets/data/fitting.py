@@ -73,7 +73,7 @@ class Fitting:
         return cls(pair, fit, resize, interpolation, tuple(round(255 * value) for value in mean))
 
     def __call__(self, image: Tensor) -> Tensor:
-        """uint8 (C, H, W) to (C, *size)."""
+        """uint8 `(C, H, W)` to `(C, *size)`."""
         height, width = image.shape[-2:]
         if self.fit == "squash":
             return self.resized(image, self.size)
@@ -93,7 +93,7 @@ class Fitting:
         return int(wide * height / width), wide
 
     def resized(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """uint8 (C, H, W) to (C, *size)."""
+        """uint8 `(C, H, W)` to `(C, *size)`."""
         if tuple(image.shape[-2:]) == size:
             return image
         return F.interpolate(image[None], size=size, mode=self.interpolation, antialias=True)[0]

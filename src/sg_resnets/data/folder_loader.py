@@ -11,7 +11,7 @@ from sg_resnets.data.image_folder import ImageFolderImages
 
 
 class FolderLoader(DataLoader):
-    """Batches of an `ImageFolderImages`: images float32 (B, C, *size) and labels int64 (B,).
+    """Batches of an `ImageFolderImages`: images float32 `(B, C, *size)` and labels int64 (B,).
 
     Its workers hand over uint8, a quarter of the bytes; a batch is normalised at once, on `device`.
 

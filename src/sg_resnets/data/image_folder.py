@@ -42,7 +42,7 @@ AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random crop: Szegedy et al. 20
 
 
 class ImageFolderImages(Dataset):
-    """Images float32 (C, *size) with labels, read from disk, C = len(mean); the augmentation is drawn from PyTorch's
+    """Images float32 `(C, *size)` with labels, read from disk, C = len(mean); the augmentation is drawn from PyTorch's
     global generator.
 
     Args:

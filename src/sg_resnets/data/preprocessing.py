@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def preprocessing_params(
     class_names: Sequence[str], fitting: "Fitting", *, mean: Sequence[float], std: Sequence[float]
 ) -> dict:
-    """The steps from an RGB uint8 image (H, W, 3) of any size to the network's input (C, *fitting.size), C = len(mean).
+    """The steps from an RGB uint8 image (H, W, 3) of any size to the network's input `(C, *fitting.size)`,
+    C = len(mean).
 
     With one channel, colour becomes grey. The dict is new at every call, because SuperGradients replaces the
     descriptions inside it by live objects.

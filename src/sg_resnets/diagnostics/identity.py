@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BranchResponse:
-    """Of the block called `name`: standard deviation of its branch's output F(x), and |F(x)| over |shortcut(x)|, 0
-    where nothing is added."""
+    """Of the block called `name`: standard deviation of its branch's output F(x), and `|F(x)|` over `|shortcut(x)|`,
+    0 where nothing is added."""
 
     name: str
     deviation: float

@@ -128,9 +128,9 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 class MLLD(nn.Module):
-    """L = sum over T of instance T^2 KL(P_t || P_s) + batch |G_t - G_s|^2 / N + classes |C_t - C_s|^2 / K, with the
+    """`L = sum over T of instance T^2 KL(P_t || P_s) + batch |G_t - G_s|^2 / N + classes |C_t - C_s|^2 / K`, with the
     probabilities P = softmax(z / T), (N, K), the relations of the images G = P P', (N, N), and of the classes
-    C = P' P, (K, K); |.|^2 is the sum of squares (Jin, Wang & Lin, 'Multi-Level Logit Distillation', 2023; the scales
+    C = P' P, (K, K); `|.|^2` is the sum of squares (Jin, Wang & Lin, 'Multi-Level Logit Distillation', 2023; the scales
     are those of the authors' code, KD_ours.py). T is each of `temperature`, 2, 3, 5 and 6; N is the batch of one
     process.
 
@@ -202,7 +202,7 @@ class FitNet(nn.Module):
 
 
 class AT(nn.Module):
-    """L = mean((q(f_s) - q(f_t))^2), summed over the taps; q is the attention map sum_c |f_c|^p over (H, W), of
+    """L = mean((q(f_s) - q(f_t))^2), summed over the taps; q is the attention map `sum_c |f_c|^p` over (H, W), of
     length 1 (Zagoruyko & Komodakis, 'Paying More Attention to Attention', 2017, equation 2; the mean in place of the
     norm, as in the authors' code)."""
 

@@ -13,7 +13,7 @@ BINS = 2048
 
 
 class MaxCalibrator:
-    """The largest |x| seen: of the whole tensor, or of each slice along `axis`."""
+    """The largest `|x|` seen: of the whole tensor, or of each slice along `axis`."""
 
     def __init__(self, axis: int | None = None) -> None:
         self.axis = axis
@@ -29,8 +29,8 @@ class MaxCalibrator:
 
 
 class HistogramCalibrator:
-    """Counts |x| in equal bins. A value beyond the last bin makes the bins twice as wide, each the sum of two, as often
-    as it takes: so no count is lost, and there are always 2 * BINS.
+    """Counts `|x|` in equal bins. A value beyond the last bin makes the bins twice as wide, each the sum of two, as
+    often as it takes: so no count is lost, and there are always 2 * BINS.
 
     Args:
         method: "percentile", "mse" or "entropy".

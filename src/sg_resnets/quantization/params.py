@@ -61,7 +61,7 @@ class QuantizationParams:
         skip_modules: paths of modules that stay float32, exact or with * and ?.
         histogram_calib_method: "percentile", "mse" (least squared error) or "entropy" (least Kullback-Leibler
             divergence).
-        percentile: of |x| that is inside the range, in 0..100.
+        percentile: of `|x|` that is inside the range, in 0..100.
         num_calib_batches: how many; None is as many as make 512 images.
         verbose: print the range of each quantiser.
         target: which runtime the file is for.

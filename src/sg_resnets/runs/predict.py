@@ -41,7 +41,7 @@ class _Predictor:
 
 
 def image_files(places: Iterable[Path]) -> list[Path]:
-    """Return the files that are meant: of a folder all pictures in it, of a pattern such as *.jpg those that fit.
+    """Return the files that are meant: of a folder all pictures in it, of a pattern such as `*.jpg` those that fit.
 
     Raises:
         SgResnetsError: a folder has no pictures.
