@@ -1,5 +1,5 @@
-"""Writes the parts of README.md and docs/models.md that are made from data: `python docs/tables.py`. With `--check` it
-writes nothing, and exits 1 if a file is not up to date."""
+"""Writes the parts of README.md and docs/ that are made from data: `python docs/tables.py`. With `--check` it writes
+nothing, and exits 1 if a file is not up to date."""
 
 import re
 import sys
@@ -32,6 +32,23 @@ def recipes() -> str:
     return table(("recipe", "reaches", "minutes"), rows)
 
 
+def measurements() -> str:
+    """Return a row for each measurement."""
+    rows = []
+    for row in (row for row in read_results() if row["mean"]):
+        reaches = describe_result({**row, "minutes": "", "hardware": "", "note": ""})
+        rows.append(
+            (f"`{row['recipe']}`", reaches, row["minutes"], "; ".join(filter(None, (row["note"], row["hardware"]))))
+        )
+    return table(("recipe", "reaches", "minutes", "settings, hardware"), rows)
+
+
+def not_measured() -> str:
+    """Return a row for each recipe that is still to be measured."""
+    rows = [(f"`{row['recipe']}`", row["note"]) for row in read_results() if not row["mean"]]
+    return table(("recipe", "why not, and what is published"), rows)
+
+
 def short(number: float) -> str:
     """Return a number with three digits."""
     return f"{number:.3g}" if number < 100 else f"{number:.0f}"
@@ -60,7 +77,12 @@ def models() -> str:
 def main() -> None:
     """Write what is between the markers, or check it."""
     stale = []
-    for file, part, text in (("README.md", "recipes", recipes()), ("docs/models.md", "models", models())):
+    for file, part, text in (
+        ("README.md", "recipes", recipes()),
+        ("docs/results.md", "measurements", measurements()),
+        ("docs/results.md", "not measured", not_measured()),
+        ("docs/models.md", "models", models()),
+    ):
         begin, end = f"<!-- {part}: made by docs/tables.py -->\n", "<!-- end -->"
         start, _, rest = (ROOT / file).read_text(encoding="utf-8").partition(begin)
         old, closing, tail = rest.partition(end)
@@ -71,7 +93,8 @@ def main() -> None:
             if "--check" not in sys.argv:
                 (ROOT / file).write_text(start + begin + text + closing + tail, encoding="utf-8")
     if stale:
-        print(("not up to date, run docs/tables.py: " if "--check" in sys.argv else "written: ") + ", ".join(stale))
+        files = ", ".join(dict.fromkeys(stale))
+        print(("not up to date, run docs/tables.py: " if "--check" in sys.argv else "written: ") + files)
         sys.exit("--check" in sys.argv)
 
 
