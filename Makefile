@@ -1,5 +1,5 @@
-# make install | demo | notebooks | bench | gpu | test | test-unit | test-all | test-faults | test-lowest | soak | lint |
-# tables | lock; the README and docs/contributing.md say what each is for.
+# make install | demo | notebooks | site | bench | gpu | test | test-unit | test-all | test-faults | test-lowest | soak |
+# lint | tables | lock; the README and docs/contributing.md say what each is for.
 PYTHON ?= python3.11
 TORCH ?= lock
 BIN := .venv/bin
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --constraint constraints.txt pyproject.toml
 
-.PHONY: install demo notebooks bench gpu gpu-wheels lint tables test test-unit test-all launchers test-faults test-lowest soak lock clean
+.PHONY: install demo notebooks site bench gpu gpu-wheels lint tables test test-unit test-all launchers test-faults test-lowest soak lock clean
 
 install: .venv/installed
 dev: .venv/installed-dev
@@ -33,6 +33,10 @@ endif
 	$(PIP) -r requirements-dev.lock
 	touch $@
 
+.venv/installed-site: .venv/installed requirements-site.lock
+	$(PIP) -r requirements-site.lock
+	touch $@
+
 demo: install
 	$(BIN)/python -m super_gradients.train_from_recipe --config-name=fashion_mnist_mini_resnet20
 	$(BIN)/sg-resnets evaluate checkpoints/fashion_mnist_mini_resnet20_cifar
@@ -43,6 +47,10 @@ demo: install
 notebooks: dev
 	cd notebooks/solved && PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
 	$(BIN)/python notebooks/students.py
+
+# The course as a web site, build/site: the notebooks as they are stored, the guides, the Python reference.
+site: .venv/installed-site
+	$(BIN)/python docs/site/build.py
 
 # Each prints ratios of what it runs in turn; on a quiet machine.
 BENCHMARKS := loader step timm_epoch distillation_step scaling start_up int8
@@ -85,11 +93,11 @@ lint: dev
 tables: dev
 	$(BIN)/python docs/tables.py
 
-test: lint
+test: lint .venv/installed-site
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 # What trains nothing through SuperGradients: minutes fewer.
-test-unit: lint
+test-unit: lint .venv/installed-site
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --ignore=tests/integration
 
 # The lowest versions that pyproject.toml allows, in an environment of their own.
@@ -103,7 +111,7 @@ test-lowest: .venv-lowest/installed
 		data-gradients==0.3.2 super-gradients==3.7.1 --editable .
 	touch $@
 
-test-all: lint launchers
+test-all: lint .venv/installed-site launchers
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "slow or not slow"
 
 # What the slow tests start sweeps on. Without hydra-ray-launcher's pin of cloudpickle, which joblib does not bear.
@@ -123,6 +131,7 @@ lock: dev
 	$(COMPILE) --output-file requirements.lock
 	printf 'data-gradients==0.3.2\nsuper-gradients==3.7.1\n' >> requirements.lock
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --extra site --constraint requirements-dev.lock --output-file requirements-site.lock
 	grep -E '^(build|hatchling|hydra-joblib-launcher|nbmake|openvino|pytest|pytest-xdist|timm)==' requirements-dev.lock \
 		| $(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links pyproject.toml - --output-file requirements-lowest.txt

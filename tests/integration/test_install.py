@@ -82,11 +82,20 @@ def imported_inside_functions():
     return {dist for dist, module in names.items() if f"import {module}" in text or f"from {module}" in text}
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-dev.lock", "requirements-site.lock"])
 def test_the_lock_holds_exact_versions_and_names_no_server(file):
     lines = (ROOT / file).read_text().splitlines()
     assert all(re.match(r"^[a-z0-9.-]+==[^ ;/]+( ; .+)?$", line) for line in lines)
     assert {"torch==2.14.1", "torchvision==0.29.1", "torchmetrics==0.8.0"} <= set(lines)
+
+
+def test_the_locks_that_one_environment_gets_agree():
+    dev, site = (
+        {tuple(line.split(" ")[0].split("==")) for line in (ROOT / file).read_text().splitlines()}
+        for file in ("requirements-dev.lock", "requirements-site.lock")
+    )
+    names = {name for name, _ in dev} & {name for name, _ in site}
+    assert "torch" in names and {pin for pin in dev if pin[0] in names} == {pin for pin in site if pin[0] in names}
 
 
 def test_the_lock_holds_every_dependency_and_the_host():
