@@ -50,6 +50,8 @@ def write_notebook(solved: Path, source: Path, github: str) -> None:
     name = f"notebooks/{solved.name}"
     copy(ROOT / name, source / "to_solve" / name)
     page = json.loads(solved.read_text(encoding="utf-8"))
+    # Lines that begin with ! are IPython's; not every notebook says so.
+    page["metadata"]["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
     first = next(cell for cell in page["cells"] if cell["cell_type"] == "markdown")
     title, *text = "".join(first["source"]).splitlines(keepends=True)
     first["source"] = [title, *links_to_work(name, github), *text]
