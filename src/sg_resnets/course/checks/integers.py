@@ -114,8 +114,7 @@ def quantize(function: Callable[[Tensor, float, int, torch.dtype], Tensor]) -> N
                 if wrong in given.tolist() and wrong not in (low, high):
                     raise WrongAnswer(f"the integers of {kind} are {low} to {high}; here they end at {wrong}")
             raise WrongAnswer(
-                f"values beyond the range of {kind} become {given.tolist()}: an integer type wraps around, so they "
-                "are to be stopped at its ends first"
+                f"values beyond the range of {kind} become {given.tolist()}: an integer type wraps around"
             )
         halves = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, -2.5]) * scale
         given = _integers("quantize", function, halves, scale, zero, dtype)
