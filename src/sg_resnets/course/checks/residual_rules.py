@@ -1,5 +1,5 @@
 """Checks of the epilogue: what a block does with its branch, its norm and its shortcut (Xiong et al. 2020, figure 1;
-Bachlechner et al. 2021, table 1)."""
+Bachlechner et al. 2021, equation 1)."""
 
 from collections.abc import Callable
 from typing import Any
