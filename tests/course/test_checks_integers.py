@@ -94,9 +94,6 @@ QUANTIZE_RIGHT = {
     "round at the end": lambda x, s, z, dtype: (
         torch.clip(x / s, torch.iinfo(dtype).min - z, torch.iinfo(dtype).max - z).round().add(z).to(dtype)
     ),
-    "library": lambda x, s, z, dtype: torch.quantize_per_tensor(
-        x, s, z, torch.quint8 if dtype is torch.uint8 else torch.qint8
-    ).int_repr(),
 }
 QUANTIZE_WRONG = {
     "not written": (lambda x, s, z, dtype: None, "gives nothing back"),
