@@ -3,10 +3,21 @@ raises `WrongAnswer`, which says what is wrong and never how it is done right.""
 
 from sg_resnets.course.checks.answers import WrongAnswer, begin, guess
 from sg_resnets.course.checks.depth import copying, plain_net, train_step
+from sg_resnets.course.checks.distillation import kd_gradient, kd_loss, softmax
+from sg_resnets.course.checks.integers import (
+    channel_scales,
+    dequantize,
+    integer_convolution,
+    quantize,
+    requantize,
+    scale_and_zero_point,
+)
 from sg_resnets.course.checks.pictures import accuracy_and_macro_recall, class_weights, split, statistics
 from sg_resnets.course.checks.recipes import curves, recipe, schedule
+from sg_resnets.course.checks.residual_rules import residual_rules
 
 __all__ = [
-    "WrongAnswer", "accuracy_and_macro_recall", "begin", "class_weights", "copying", "curves", "guess", "plain_net",
-    "recipe", "schedule", "split", "statistics", "train_step",
+    "WrongAnswer", "accuracy_and_macro_recall", "begin", "channel_scales", "class_weights", "copying", "curves",
+    "dequantize", "guess", "integer_convolution", "kd_gradient", "kd_loss", "plain_net", "quantize", "recipe",
+    "requantize", "residual_rules", "scale_and_zero_point", "schedule", "softmax", "split", "statistics", "train_step",
 ]  # fmt: skip
