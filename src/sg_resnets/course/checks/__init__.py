@@ -1,6 +1,24 @@
 """Checks of what a student writes in the lessons. Each takes the student's answer, says in a line that it is right, or
 raises `WrongAnswer`, which says what is wrong and never how it is done right."""
 
-from sg_resnets.course.checks.answers import WrongAnswer, begin
+from sg_resnets.course.checks.answers import WrongAnswer, begin, guess
+from sg_resnets.course.checks.gradients import (
+    gradient_probe,
+    relu_stack,
+    skip_gradient,
+    through_jacobians,
+    variances,
+    weight_times_gradient,
+)
 
-__all__ = ["WrongAnswer", "begin"]
+__all__ = [
+    "WrongAnswer",
+    "begin",
+    "gradient_probe",
+    "guess",
+    "relu_stack",
+    "skip_gradient",
+    "through_jacobians",
+    "variances",
+    "weight_times_gradient",
+]  # fmt: skip
