@@ -2,6 +2,7 @@
 raises `WrongAnswer`, which says what is wrong and never how it is done right."""
 
 from sg_resnets.course.checks.answers import WrongAnswer, begin, guess
+from sg_resnets.course.checks.blocks import block, residual_block, unrolled
 from sg_resnets.course.checks.gradients import (
     gradient_probe,
     relu_stack,
@@ -14,11 +15,14 @@ from sg_resnets.course.checks.gradients import (
 __all__ = [
     "WrongAnswer",
     "begin",
+    "block",
     "gradient_probe",
     "guess",
     "relu_stack",
+    "residual_block",
     "skip_gradient",
     "through_jacobians",
+    "unrolled",
     "variances",
     "weight_times_gradient",
-]  # fmt: skip
+]
