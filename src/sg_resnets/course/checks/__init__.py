@@ -11,15 +11,21 @@ from sg_resnets.course.checks.gradients import (
     variances,
     weight_times_gradient,
 )
+from sg_resnets.course.checks.inside import block_deleted, branch_shares, direction, gradient_shares, share_of_paths
 
 __all__ = [
     "WrongAnswer",
     "begin",
     "block",
+    "block_deleted",
+    "branch_shares",
+    "direction",
     "gradient_probe",
+    "gradient_shares",
     "guess",
     "relu_stack",
     "residual_block",
+    "share_of_paths",
     "skip_gradient",
     "through_jacobians",
     "unrolled",
