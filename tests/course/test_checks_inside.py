@@ -221,7 +221,7 @@ def test_the_share_of_paths_may_be_counted_or_a_probability(function):
         (lambda n, k: share(n, k - 1) if k else share(n, k), "may take none"),
         (lambda n, k: 2.0**-n, "one single path"),
         (lambda n, k: 2 * share(n, k), "is another number"),
-        (lambda n, k: share(n, k) if k else 1.0, "through 0 of 4 branches: 1 is another"),
+        (lambda n, k: share(n, k) if k else 0.5, "through 0 of 4 branches: 0.5 is another"),
         (lambda n, k: "1/8", "a str, not a number"),
     ],
 )
