@@ -184,8 +184,8 @@ def test_what_is_no_step_is_told(lines, words):
 
 def test_a_guess_is_one_of_the_answers(capsys):
     checks.guess("a", "a", "b")
-    assert "Noted: a." in capsys.readouterr().out
-    with pytest.raises(checks.WrongAnswer, match="guess one of 'a', 'b'"):
+    assert "Your guess: a." in capsys.readouterr().out
+    with pytest.raises(checks.WrongAnswer, match="choose one of 'a', 'b'"):
         checks.guess(..., "a", "b")
 
 

@@ -8,6 +8,7 @@ import pytest
 from sg_resnets.course import experiments
 from sg_resnets.course.setups import COURSE, Setup, Trained, load_images, untrained
 from sg_resnets.diagnostics.shattered import calibrated
+from sg_resnets.utils.errors import SgResnetsError
 
 TINY_SETUP = Setup(COURSE.recipe, {**COURSE.arch_params, "widths": [4, 4, 8]}, COURSE.dataset, 14, 600, 1)
 
@@ -39,6 +40,21 @@ def test_every_experiment_runs_end_to_end_and_says_what_it_showed(name, tmp_path
         assert len(list(csv.DictReader(file))) == len(finding.rows) > 3
     picture = imread(tmp_path / name / f"{name}.png")
     assert picture.shape[1] > 600 and picture[..., :3].std() > 0.05  # something is drawn
+
+
+def test_an_experiment_looks_at_networks_that_are_trained_already(tmp_path, monkeypatch):
+    """And trains none."""
+    monkeypatch.setattr(experiments, "train_all", None)
+    monkeypatch.setattr(
+        experiments, "load_images", lambda setup, train=False, count=None: load_images(setup, train, 60)
+    )
+    networks = {name: untrained(f"{name}_cifar", setup=TINY_SETUP) for name in ("plain20", "resnet20", "resnet56")}
+    finding = experiments.run_experiment("lesion", 5, tmp_path, TINY_SETUP, networks)
+    assert {row["network"] for row in finding.rows} == set(networks) and "(1 seed)" in finding.figures
+    with pytest.raises(SgResnetsError, match="networks has no plain56: this experiment looks at plain56, resnet56"):
+        experiments.run_experiment("landscape", 5, tmp_path, TINY_SETUP, networks)
+    with pytest.raises(SgResnetsError, match="'shortcuts' trains its own networks: identity, lesion, landscape"):
+        experiments.run_experiment("shortcuts", 5, tmp_path, TINY_SETUP, networks)
 
 
 def test_the_command_trains_and_prints_the_paragraph(sg_resnets_command, tmp_path):

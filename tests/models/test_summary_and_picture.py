@@ -1,9 +1,12 @@
 """`sg-resnets summary` and `draw`: figures, receptive fields and the picture of a network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
 
+from sg_resnets.models.picture import draw_blocks
 from sg_resnets.models.zoo import ZOO
 from sg_resnets.utils.errors import SgResnetsError
 from support import SMALL
@@ -89,6 +92,15 @@ def test_draw_makes_a_picture_of_the_network_and_its_blocks(command, tmp_path, a
     assert ("<!-- + -->" in words) is (args[0] != "plain20_cifar" and "addition=exclusive_gate" not in args)
     with Image.open(tmp_path / "net.png") as picture:
         assert min(picture.size) > 500
+
+
+def test_blocks_of_several_networks_are_drawn_side_by_side(tmp_path):
+    configs = {"kept": SMALL, "gated": replace(SMALL, addition="exclusive_gate"), "A": replace(SMALL, shortcut="A")}
+    for changing, words in ((False, "g F + (1 - g) x"), (True, "zero channels")):
+        draw_blocks(configs, columns=2, changing=changing).savefig(tmp_path / "blocks.svg")
+        drawn = (tmp_path / "blocks.svg").read_text()
+        assert all(f"<!-- {word} -->" in drawn for word in ("kept", "gated", "A")) and words in drawn
+        assert ("1x1 conv, 8, /2" in drawn) is changing
 
 
 def test_an_image_is_too_small_only_where_a_larger_one_works(monkeypatch):

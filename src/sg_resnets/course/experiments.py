@@ -7,7 +7,7 @@ picture; one seed is always finished.
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sg_resnets.course import claims, degradation
 from sg_resnets.course.setups import COURSE, Job, Setup, load_images, train_all, untrained
 from sg_resnets.diagnostics import gradient_flow, identity, landscape, lesion, shattered
+from sg_resnets.models import ResNet
 from sg_resnets.runs.curves import EpochRecord, draw_runs
 from sg_resnets.utils.checks import POSITIVE
 from sg_resnets.utils.errors import SgResnetsError, choices
@@ -181,18 +182,33 @@ def run_shattered(budget: Budget, folder: Path, setup: Setup = COURSE) -> Findin
     )
 
 
-def run_identity(budget: Budget, folder: Path, setup: Setup = COURSE) -> Finding:
+Networks = Mapping[str, ResNet]  # trained ones, by the name of the architecture without its ending: "resnet56"
+
+
+def _trained(
+    names: Sequence[str], folder: Path, setup: Setup, seed: int = 0, networks: Networks | None = None
+) -> Networks:
+    """The networks of these names, from `networks` if there are some, else trained."""
+    if networks is None:
+        trained = train_all([Job(f"{name}_cifar", seed, setup=setup) for name in names], folder)
+        return {name: network for name, (network, _) in zip(names, trained, strict=True)}
+    missing = [name for name in names if name not in networks]
+    if missing:
+        raise SgResnetsError(f"networks has no {', '.join(missing)}: this experiment looks at {', '.join(names)}")
+    return {name: networks[name] for name in names}
+
+
+def run_identity(budget: Budget, folder: Path, setup: Setup = COURSE, networks: Networks | None = None) -> Finding:
     """He et al. 2015, figure 7 and section 1."""
     images, labels = load_images(setup)
     responses: dict[str, list[identity.BranchResponse]] = {}
-    names = ("resnet56", "plain20", "resnet20")
-    trained = train_all([Job(f"{name}_cifar", setup=setup) for name in names], folder)
-    for name, (network, _) in zip(names, trained, strict=True):
+    trained = _trained(("resnet56", "plain20", "resnet20"), folder, setup, networks=networks)
+    for name, network in trained.items():
         responses[name] = identity.branch_responses(network, images)
         if "plain" not in name:
             before = shattered.calibrated(untrained(f"{name}_cifar", setup=setup), images)
             responses[f"{name}, untrained"] = identity.branch_responses(before, images)
-    shallow = trained[-1].network
+    shallow = trained["resnet20"]
     deeper = identity.deepen(shallow, (9, 9, 9))
     with torch.no_grad():
         difference = (shallow.eval()(images) - deeper.eval()(images)).abs().max().item()
@@ -214,15 +230,14 @@ def run_identity(budget: Budget, folder: Path, setup: Setup = COURSE) -> Finding
     )
 
 
-def run_lesion(budget: Budget, folder: Path, setup: Setup = COURSE) -> Finding:
-    """Veit et al. 2016, section 4.1."""
+def run_lesion(budget: Budget, folder: Path, setup: Setup = COURSE, networks: Networks | None = None) -> Finding:
+    """Veit et al. 2016, section 4.1. One seed if there are trained networks."""
     images, labels = load_images(setup)
     results: dict[str, dict[str, float]] = {}
     losses: dict[str, list[float]] = {}
-    for seed in budget.seeds(3):
-        names = ("resnet56", "resnet20", "plain20")
-        trained = train_all([Job(f"{name}_cifar", seed, setup=setup) for name in names], folder)
-        for name, (network, _) in zip(names, trained, strict=True):
+    for seed in budget.seeds(3 if networks is None else 1):
+        trained = _trained(("resnet56", "resnet20", "plain20"), folder, setup, seed, networks)
+        for name, network in trained.items():
             accuracies = lesion.lesion(network, images, labels)
             results.setdefault(name, accuracies)
             without = [value for block, value in accuracies.items() if block != "none"]
@@ -244,17 +259,20 @@ def run_lesion(budget: Budget, folder: Path, setup: Setup = COURSE) -> Finding:
     )
 
 
-def run_landscape(budget: Budget, folder: Path, setup: Setup = COURSE, steps: int | None = None) -> Finding:
+def run_landscape(
+    budget: Budget, folder: Path, setup: Setup = COURSE, networks: Networks | None = None, steps: int | None = None
+) -> Finding:
     """Li et al. 2018, figure 1."""
     images, labels = load_images(setup, train=True, count=500)
-    kinds = ("plain", "resnet")
-    trained = train_all([Job(f"{kind}56_cifar", setup=setup) for kind in kinds], folder)
-    networks = {kind: network for kind, (network, _) in zip(kinds, trained, strict=True)}
+    trained = _trained(("plain56", "resnet56"), folder, setup, networks=networks)
     before = time.monotonic()
-    landscape.loss_line(networks["resnet"], images, labels, steps=5)
+    landscape.loss_line(trained["resnet56"], images, labels, steps=5)
     second = (time.monotonic() - before) / 5
     steps = steps or int(min(51, max(11, (max(budget.left, 0) / (2 * second)) ** 0.5))) | 1  # odd: with the centre
-    surfaces = {f"{kind}-56": landscape.loss_surface(n, images, labels, steps) for kind, n in networks.items()}
+    surfaces = {
+        name.replace("56", "-56"): landscape.loss_surface(network, images, labels, steps)
+        for name, network in trained.items()
+    }
     bent = {name: landscape.nonconvex_share(losses) for name, (_, losses) in surfaces.items()}
     shares = " and ".join(f"{100 * value:.0f} % for {name}" for name, value in bent.items())
     return Finding(
@@ -322,17 +340,26 @@ EXPERIMENTS: dict[str, Callable[..., Finding]] = {
 }
 
 
-def run_experiment(name: str, minutes: float, folder: Path, setup: Setup = COURSE) -> Finding:
-    """Run an experiment and write its picture, table and paragraph into `folder`.
+_LOOK_AT_TRAINED = ("identity", "lesion", "landscape")
+
+
+def run_experiment(
+    name: str, minutes: float, folder: Path, setup: Setup = COURSE, networks: Networks | None = None
+) -> Finding:
+    """Run an experiment and write its picture, table and paragraph into `folder`. Three of them ("identity", "lesion",
+    "landscape") can look at `networks` that are trained already, by name, such as "resnet56".
 
     Raises:
-        SgResnetsError: there is no such experiment, or no time for it.
+        SgResnetsError: there is no such experiment, no time for it, or it does not look at these networks.
     """
     if name not in EXPERIMENTS:
         raise SgResnetsError(f"unknown experiment '{name}': {choices(name, EXPERIMENTS)}")
     POSITIVE("--budget", minutes)
     make_folder(folder, "--folder")
-    finding = EXPERIMENTS[name](Budget(minutes), folder / "runs", setup)
+    if networks is not None and name not in _LOOK_AT_TRAINED:
+        raise SgResnetsError(f"experiment '{name}' trains its own networks: {', '.join(_LOOK_AT_TRAINED)} take others")
+    given = {} if networks is None else {"networks": networks}
+    finding = EXPERIMENTS[name](Budget(minutes), folder / "runs", setup, **given)
     save_figure(finding.picture, folder / f"{name}.png")
     write_rows(finding.rows, folder / f"{name}.csv")
     write_bytes(folder / f"{name}.md", f"# {name}\n{finding.paragraph}\n".encode())

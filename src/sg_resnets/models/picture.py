@@ -1,6 +1,7 @@
 """A picture of a network: its stages from left to right, and below them the block that keeps the shape and the one that
-changes it, drawn from the modules that really run."""
+changes it, drawn from the modules that really run; and blocks of several networks side by side."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,6 +55,21 @@ def draw_network(config: ResNetConfig, name: str, size: int) -> "Figure":
         below.subplots(1, 2), (keeps, changes), ("keeps the shape", "changes the shape"), strict=True
     ):
         _draw_block(axes, block, f"{where}: a block that {what}" + ("" if block.steps else " (its parts)"))
+    return figure
+
+
+def draw_blocks(configs: Mapping[str, ResNetConfig], columns: int = 3, changing: bool = False) -> "Figure":
+    """Return a figure of one block of each of these networks, its name above: the block that keeps the shape, or the
+    one that is `changing` it."""
+    rows = -(-len(configs) // columns)
+    figure = new_figure(3.1 * columns, 3.7 * rows)
+    all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, (name, config) in zip(all_axes, configs.items(), strict=False):
+        with torch.device("meta"):
+            _, block = _two_blocks(ResNet(config))[changing]
+        _draw_block(axes, block, name)
+    for axes in all_axes[len(configs) :]:
+        axes.axis("off")
     return figure
 
 
@@ -135,14 +151,15 @@ def _draw_block(axes: Any, block: ResidualBlock, title: str) -> None:
         middle = (start + y) / 2
         path = [left if split else left + 0.03, right, right], [start, start, y]
         axes.plot(*path, color="black", lw=0.8, zorder=0)
-        axes.annotate("", (left + 0.035, y), (right, y), arrowprops={"arrowstyle": "->", "lw": 0.8})
+        joined = _JOINED.get(type(block.addition).__name__)
+        edge = left + (0.2 if joined else 0.035)
+        axes.annotate("", (edge, y), (right, y), arrowprops={"arrowstyle": "->", "lw": 0.8})
         if not isinstance(block.downsample, nn.Identity):
             words, _ = _label(block.downsample)
             _box(axes, right, middle, 0.34, 0.5 + 0.42 * (words.count("\n") + 1), words, _COLOURS["shortcut"])
         else:
             axes.text(right + 0.02, middle, "identity", fontsize=8, rotation=90, va="center")
         arrow(y)
-        joined = _JOINED.get(type(block.addition).__name__)
         if joined:
             _box(axes, left, y, 0.4, 0.6, joined, _COLOURS["shortcut"])
         else:

@@ -4,11 +4,12 @@ import json
 import math
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sg_resnets.utils.errors import SgResnetsError, one_line
@@ -26,15 +27,15 @@ def right(what: str) -> None:
     print(f"Right: {what}")
 
 
-def guess(answer: Any, *answers: str) -> None:
-    """Note a guess, which is one of the answers; whether it is right, the lesson shows.
+def guess(given: Any, *options: Any) -> None:
+    """Take down a guess, right or wrong: the end of the lesson comes back to it.
 
     Raises:
-        WrongAnswer: it is none of them.
+        WrongAnswer: it is none of the options.
     """
-    if answer not in answers:
-        raise WrongAnswer(f"guess one of {', '.join(map(repr, answers))}")
-    print(f"Noted: {answer}. The end of the lesson comes back to it.")
+    if given not in options:
+        raise WrongAnswer(f"guess is {given!r}: choose one of {', '.join(map(repr, options))}")
+    print(f"Your guess: {given}.")
 
 
 def call(name: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -84,6 +85,47 @@ def number(name: str, given: Any) -> float:
     if not math.isfinite(given):
         raise WrongAnswer(f"{name} gives {given}")
     return float(given)
+
+
+def numbers(name: str, given: Any, count: int) -> Tensor:
+    """Return what was given, `count` numbers in a list, a tuple or a tensor, as a tensor (count,) in float64.
+
+    Raises:
+        WrongAnswer: it is none.
+    """
+    if (
+        not isinstance(given, Sequence | Tensor)
+        or isinstance(given, str)
+        or (isinstance(given, Tensor) and not given.ndim)
+    ):
+        raise WrongAnswer(f"{name} gives {_a(given)}, where {count} numbers are needed")
+    if len(given) != count:
+        raise WrongAnswer(f"{name} gives {len(given)} numbers, where {count} are needed")
+    return tensor(name, torch.tensor([number(name, one) for one in given], dtype=torch.float64), (count,))
+
+
+def compare(name: str, given: Tensor, right: Tensor, mistakes: Mapping[str, Tensor], otherwise: str) -> None:
+    """Accept what was given if it is the right tensor, but for rounding.
+
+    Raises:
+        WrongAnswer: it is not. If it is what one of the `mistakes` gives, the words of that mistake are said, else
+            `otherwise`.
+    """
+    if close(given, right):
+        return
+    recognise(given, {f"{name}: {words}": wrong for words, wrong in mistakes.items()})
+    raise WrongAnswer(f"{name}: {otherwise}")
+
+
+def recognise(given: Tensor, mistakes: Mapping[str, Tensor]) -> None:
+    """Say which mistake gives what was given; keys are what is wrong, values what comes of it.
+
+    Raises:
+        WrongAnswer: one of them does.
+    """
+    for words, wrong in mistakes.items():
+        if wrong.shape == given.shape and close(given.double(), wrong.double()):
+            raise WrongAnswer(words)
 
 
 def close(one: Tensor, other: Tensor, within: float = 1e-4) -> bool:

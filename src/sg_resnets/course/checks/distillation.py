@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, right, tensor
-from sg_resnets.course.checks.mistakes import recognise
+from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, recognise, right, tensor
 from sg_resnets.distillation.distiller import DistillationOutput
 from sg_resnets.distillation.losses import KD
 

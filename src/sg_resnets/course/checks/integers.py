@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, right, tensor
-from sg_resnets.course.checks.mistakes import recognise
+from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, recognise, right, tensor
 
 RANGES = ((-1.0, 3.0), (-7.3, 0.4), (0.0, 6.0), (2.0, 6.0), (-5.0, -1.0))  # of values; the last two leave 0 out
 

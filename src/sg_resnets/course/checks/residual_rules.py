@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sg_resnets.course.checks.answers import WrongAnswer, call, close, right, tensor
-from sg_resnets.course.checks.mistakes import recognise
+from sg_resnets.course.checks.answers import WrongAnswer, call, close, recognise, right, tensor
 
 Function = Callable[[Tensor], Tensor]
 
