@@ -36,7 +36,7 @@ from sg_resnets.utils.hooks import evaluating
 
 NETWORKS = replace(COURSE, samples=None, epochs=8)
 DEPTHS = (8, 20, 56)
-SLIDER = (8, 14, 20, 32, 44, 56, 110)
+SLIDER = (8, 14, 20, 32, 44)
 # A run whose loss is NaN or infinite ends with its epoch, and its curves stay.
 STOP = (
     "training_hyperparams.phase_callbacks=[TrainingCurves,"
@@ -96,7 +96,7 @@ def card(networks: dict[str, Any], curves: dict[str, Any]) -> str:
     """Return the card, Markdown: what the files are, how they are made again, and what they showed."""
     environment = Environment(keep_trailing_newline=True)
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
-    environment.filters["short"] = lambda number: f"{number:.2g}"
+    environment.filters["short"] = lambda number: f"{float(f'{number:.2g}'):,g}"
     environment.filters["thousands"] = lambda count: f"{count:,}"
     text = files("sg_resnets.course").joinpath("explorer_card.md.j2").read_text(encoding="utf-8")
     return environment.from_string(text).render(networks=networks, curves=curves, calibration=CALIBRATION)
