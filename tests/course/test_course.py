@@ -7,6 +7,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from omegaconf import OmegaConf
 
 from sg_resnets.course import setups
 from sg_resnets.course.experiments import Budget
@@ -28,10 +29,12 @@ def test_a_budget_buys_seeds():
 
 def test_each_job_has_its_own_folder_and_its_own_figures(host, tmp_path):
     """However alike two jobs are: here they differ in the setup alone."""
-    small = ("+arch_params.depth=8", "dataset_params.train_dataset_params.max_samples=256", "batch_size=128")
-    jobs = [Job("resnet20_cifar", 0, small, replace(COURSE, epochs=epochs)) for epochs in (2, 1)]
+    small = ("+arch_params.depth=8", "batch_size=128")
+    jobs = [Job("resnet20_cifar", 0, small, replace(COURSE, epochs=epochs, samples=256)) for epochs in (2, 1)]
     assert [len(setups._train(job, str(tmp_path))[2]) for job in jobs] == [2, 1]
-    assert len(list(tmp_path.iterdir())) == 2
+    runs = list(tmp_path.glob("*/RUN_*/.hydra/config.yaml"))
+    assert len(runs) == 2
+    assert {OmegaConf.load(run).dataset_params.train_dataset_params.max_samples for run in runs} == {256}
     with pytest.raises(SgResnetsError, match="lr=-1") as error:
         setups._train(Job("resnet20_cifar", 0, ("lr=-1",)), str(tmp_path))
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)

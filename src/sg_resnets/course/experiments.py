@@ -106,15 +106,17 @@ def _difference(values: dict[str, list[float]], one: str, other: str) -> float:
     return statistics.fmean(values[one]) - statistics.fmean(values[other])
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "plain, batch-norm": {"shortcut": "none"},
+    "residual, batch-norm": {},
+    "plain, no norm": {"shortcut": "none", "norm": "none"},
+    "residual, no norm": {"norm": "none"},
+}
+
+
 def run_gradients(budget: Budget, folder: Path, setup: Setup = COURSE, depth: int = 56) -> Finding:
     """He et al. 2015, section 4.1; Glorot & Bengio 2010, figure 7."""
-    kinds = {
-        "plain, batch-norm": {"shortcut": "none"},
-        "residual, batch-norm": {},
-        "plain, no norm": {"shortcut": "none", "norm": "none"},
-        "plain, no norm, small weights": {"shortcut": "none", "norm": "none"},
-        "residual, no norm": {"norm": "none"},
-    }
+    kinds = {**KINDS, "plain, no norm, small weights": KINDS["plain, no norm"]}
     images, labels = load_images(setup, train=True, count=128)
     flows: dict[str, list[gradient_flow.BlockGradient]] = {}
     ratios: dict[str, dict[str, list[float]]] = {kind: {"weights": [], "output": []} for kind in kinds}
@@ -240,8 +242,7 @@ def run_lesion(budget: Budget, folder: Path, setup: Setup = COURSE, networks: Ne
         for name, network in trained.items():
             accuracies = lesion.lesion(network, images, labels)
             results.setdefault(name, accuracies)
-            without = [value for block, value in accuracies.items() if block != "none"]
-            losses.setdefault(name, []).append(accuracies["none"] - statistics.fmean(without))
+            losses.setdefault(name, []).append(lesion.mean_loss(accuracies))
     cost = {name: statistics.fmean(values) for name, values in losses.items()}
     title = "Deleting a block costs, on average:\n" + ", ".join(f"{n} {100 * c:.0f} points" for n, c in cost.items())
     worst = {name: min(accuracies, key=accuracies.__getitem__) for name, accuracies in results.items()}

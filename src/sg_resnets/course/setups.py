@@ -116,7 +116,9 @@ def _train(job: Job, folder: str) -> tuple[ResNetConfig, dict[str, Tensor], list
 
     init_trainer()
     overrides = [f"architecture={job.architecture}", f"training_hyperparams.seed={job.seed}"]
-    overrides.append(f"epochs={job.setup.epochs}")
+    overrides += [f"epochs={job.setup.epochs}", f"dataset_params={job.setup.dataset}"]
+    samples = "null" if job.setup.samples is None else job.setup.samples
+    overrides.append(f"++dataset_params.train_dataset_params.max_samples={samples}")
     with only_warnings():
         cfg = load_recipe(job.setup.recipe, overrides=[*overrides, *job.overrides])
         with open_dict(cfg):

@@ -6,7 +6,8 @@ Veit et al., 'Residual Networks Behave Like Ensembles of Relatively Shallow Netw
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -79,6 +80,11 @@ def lesion(network: ResNet, images: Tensor, labels: Tensor) -> dict[str, float]:
         with without(network, name):
             accuracies[name] = accuracy(network, images, labels)
     return accuracies
+
+
+def mean_loss(accuracies: Mapping[str, float]) -> float:
+    """Accuracy lost with one block, the mean over the blocks, of what `lesion` gives."""
+    return accuracies["none"] - statistics.fmean(value for block, value in accuracies.items() if block != "none")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ constant: for free sizes that is refused, and what is left is tried out on image
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -65,15 +65,18 @@ def check_other_size(network: nn.Module, image_shape: Sequence[int]) -> None:
         ) from error
 
 
-def export(network: nn.Module, images: Tensor, opset: int, dynamic_size: bool) -> Any:
-    """Return `network` as an ONNX model: `images` (N, C, H, W), N free, to `logits` (N, K); with `dynamic_size` H and W
-    are free too.
+def export(
+    network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], opset: int, dynamic_size: bool = False
+) -> Any:
+    """Return `network` as an ONNX model of these inputs and outputs. The first input is images (N, C, H, W), N free, as
+    it is in all outputs; with `dynamic_size` H and W are free too. Other inputs keep their shape.
 
     Raises:
-        SgResnetsError: it has operators that the opset lacks, or computes with the size of `images` in Python.
+        SgResnetsError: it has operators that the opset lacks, or computes with the size of the images in Python.
     """
     import onnx
 
+    (name, images), *_ = inputs.items()
     file, free = io.BytesIO(), {2: "H", 3: "W"} if dynamic_size else {}
     with (
         warnings.catch_warnings(record=True) as caught,  # also that this exporter is the older one: it writes QDQ
@@ -83,13 +86,13 @@ def export(network: nn.Module, images: Tensor, opset: int, dynamic_size: bool) -
         try:
             torch.onnx.export(
                 network.eval(),
-                (images,),
+                tuple(inputs.values()),
                 file,  # type: ignore[arg-type]
                 dynamo=False,
                 opset_version=opset,
-                input_names=["images"],
-                output_names=["logits"],
-                dynamic_axes={"images": {0: "N", **free}, "logits": {0: "N"}},
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_axes={name: {0: "N", **free}, **{output: {0: "N"} for output in outputs}},
             )
         except torch.onnx.errors.OnnxExporterError as error:
             why = one_line(error).partition(" [Caused")[0][:200]

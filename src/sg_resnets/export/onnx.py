@@ -127,33 +127,49 @@ def write(
         SgResnetsError: the file cannot be written, weights are not float32, a quantiser has no range, the network has
             operators that the opset lacks, or takes images of one size alone.
     """
-    import onnx
-
     check_parent(path)
     check_float32(network)
     for name, quantizer in quantizers(network).items():
         if not quantizer.amax.isfinite().all():
             raise SgResnetsError(f"{name} has no finite range: calibrate the network before it is written")
     opset = check_opset(opset, bool(quantizers(network)))
-    plain = copy.deepcopy(network).cpu().eval()
-    scales = _freeze(plain)
+    plain, scales = freeze(network)
     info = replace(info, size=list(image_shape[1:]))
     wrapped = _FromPixels(plain, info.mean, info.std) if info.uint8_input else _Plain(plain)
     images = torch.zeros(1, *image_shape, dtype=torch.uint8 if info.uint8_input else torch.float32)
     if dynamic_size:
         check_other_size(plain, image_shape)
-    model = _store_integers(export(wrapped, images, opset, dynamic_size), scales, integer_bias)
+
+    def model_of(images: Tensor, dynamic_size: bool) -> Any:
+        return store_integers(
+            export(wrapped, {"images": images}, ["logits"], opset, dynamic_size), scales, integer_bias
+        )
+
+    model = model_of(images, dynamic_size)
     if dynamic_size:
         others = other_images(image_shape, images.dtype)
-        check_equal(model, _store_integers(export(wrapped, others, opset, False), scales, integer_bias), others)
+        check_equal(model, model_of(others, False), others)
+    save(model, path, info)
+
+
+def save(model: Any, path: Path, info: FileInfo) -> None:
+    """Write an ONNX model, checked, with its description.
+
+    Raises:
+        SgResnetsError: the file cannot be written.
+    """
+    import onnx
+
     onnx.helper.set_model_props(model, {_KEY: json.dumps(asdict(info))})
     onnx.checker.check_model(model, full_check=True)
     write_bytes(path, model.SerializeToString())
 
 
 @torch.no_grad()
-def _freeze(network: nn.Module) -> dict[str, np.ndarray]:
-    """Put constants in the place of quantisers; the scale of each weight, by the parameter's name in the file."""
+def freeze(network: nn.Module) -> tuple[nn.Module, dict[str, np.ndarray]]:
+    """Return a copy, on the CPU and in eval mode, with constants in the place of its quantisers; and the scale of each
+    weight, by the parameter's name in the file of a module that holds the copy as its `network`."""
+    network = copy.deepcopy(network).cpu().eval()
     scales = {}
     for path, layer in network.named_modules():
         if isinstance(layer, QuantConv2d | QuantLinear):
@@ -162,12 +178,12 @@ def _freeze(network: nn.Module) -> dict[str, np.ndarray]:
             layer.weight_quantizer = nn.Identity()  # type: ignore[assignment]
     for path, quantizer in quantizers(network).items():
         network.set_submodule(path, _Frozen(quantizer))
-    return scales
+    return network, scales
 
 
-def _store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: bool) -> Any:
-    """Store weights that have scales as int8 with a DequantizeLinear, biases as int32 with one: of input scale times
-    weight scale. Returns the model."""
+def store_integers(model: Any, scales: Mapping[str, np.ndarray], integer_bias: bool = True) -> Any:
+    """Store weights that have `scales`, as `freeze` gives them, as int8 with a DequantizeLinear, biases as int32 with
+    one: of input scale times weight scale. Returns the model."""
     from onnx import helper, numpy_helper
 
     if not scales:
