@@ -152,12 +152,10 @@ def begin(lesson: int) -> None:
     headings = json.loads(files("sg_resnets.course.checks").joinpath("headings.json").read_text())[str(lesson)]
 
     def answer(
-        shell: Any, kind: type[BaseException], error: NameError, trace: TracebackType, tb_offset: int | None = None
+        shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: int | None = None
     ) -> None:
-        if error.name in headings:
-            place = headings[error.name]
-            print(f"There is no {error.name} yet: first run the cells from the top down to {place}.", file=sys.stderr)
-        else:
-            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+        if isinstance(error, NameError) and (place := headings.get(error.name)):
+            error = WrongAnswer(f"there is no {error.name}: first run the cells from the top down to {place}")
+        shell.showtraceback((type(error), error, trace), tb_offset=tb_offset)
 
     shell.set_custom_exc((NameError,), answer)
