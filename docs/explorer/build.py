@@ -1,7 +1,7 @@
 """Makes the explorer, a folder that a browser can open from disk: `python docs/explorer/build.py build/explorer`.
 
-The page's libraries are fetched from the npm registry once, in the versions below, and their integrity is verified
-(`npm_config_registry` names another registry). A page that is opened from disk may not fetch, so each data file, and the
+The page's libraries are fetched from the npm registry once, in the versions below, and their integrity is verified;
+`npm_config_registry` names another registry. A page that is opened from disk may not fetch, so each data file, and the
 WebAssembly, becomes a script that holds it gzipped in base64.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PAGE = (".html", ".css", ".js", ".txt")
+PAGE, DATA = (".html", ".css", ".js", ".txt"), (".json", ".bin", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def read_package(package: Package) -> dict[str, bytes]:
         SystemExit: it cannot be fetched, or is another than the one that was chosen.
     """
     tarball = ROOT / "build" / "npm" / f"{package.name}-{package.version}.tgz"
-    registry = next((os.environ[name] for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY") if name in os.environ), "")
+    registry = next(
+        (os.environ[name] for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY") if name in os.environ), ""
+    )
     url = f"{(registry or 'https://registry.npmjs.org').rstrip('/')}/{package.name}/-/{tarball.name}"
     if tarball.is_file():
         data = tarball.read_bytes()
@@ -65,9 +67,13 @@ def read_package(package: Package) -> dict[str, bytes]:
         except OSError as error:
             sys.exit(f"{url} could not be fetched ({error}): put that file at {tarball}, or set npm_config_registry")
     if base64.b64encode(hashlib.sha512(data).digest()).decode() != package.integrity:
-        sys.exit(f"{tarball.name} has another SHA-512 than expected: delete {tarball}, if it is there, or mend {__file__}")
+        sys.exit(
+            f"{tarball.name} has another SHA-512 than expected: delete {tarball}, if it is there, or mend {__file__}"
+        )
     tarball.parent.mkdir(parents=True, exist_ok=True)
-    tarball.write_bytes(data)
+    partial = tarball.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(data)
+    partial.rename(tarball)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         return {
             member.name.partition("/")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
@@ -88,7 +94,7 @@ def build(folder: Path, data: Path = HERE / "data") -> None:
     Raises:
         SystemExit: a library cannot be fetched, or there is no data.
     """
-    files = sorted(path for path in data.glob("*") if path.is_file())
+    files = sorted(path for path in data.glob("*") if path.suffix in DATA)
     if not files:
         sys.exit(f"{data} holds no data: `git checkout {data}`, or make it as its README says")
     libraries = {package: read_package(package) for package in LIBRARIES}

@@ -121,7 +121,7 @@ class DepthSection {
     const accuracy = epochs.train_accuracy.at(-1);
     const broke = epochs.train_loss.length < this.stored.epochs || epochs.train_loss.includes(null);
     const end = broke
-      ? "could not be trained: its numbers grew until they were none (NaN)"
+      ? "could not be trained: its numbers grew too large for a float"
       : `ends at ${percent(accuracy ?? 0)} on the training pictures`;
     return `The ${name} ${end}; ${describeGradient(gradient.output[0], gradient.output.at(-1))}.`;
   }

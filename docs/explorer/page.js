@@ -54,7 +54,10 @@ class Explorer {
     }
     this.restore.addEventListener("click", () => this.setAway([]));
     this.strength.addEventListener("input", () => this.update());
-    this.int8.addEventListener("input", () => this.update());
+    this.int8.addEventListener("input", () => {
+      this.#clear();
+      void this.update();
+    });
     for (const guess of document.getElementsByName("guess")) guess.addEventListener("input", () => this.showVerdict());
     new Picker(classes, this.pictures, this.labels, (picture) => {
       this.picture = picture;
@@ -66,6 +69,7 @@ class Explorer {
   /** @param {number} depth */
   setDepth(depth) {
     this.depth = depth;
+    this.#clear();
     const { blocks, parameters } = this.describe("resnet");
     say("parameters", parameters.toLocaleString("en"));
     say("asked", this.asked + 1);
@@ -76,14 +80,23 @@ class Explorer {
       });
       return button;
     });
-    const stages = STAGES.slice(1).map((stage) => {
+    const stages = STAGES.slice(1).map((stage, number) => {
       const own = buttons.filter((_, i) => blocks[i].startsWith(`${stage}.`));
-      const group = make("div", { className: "stage", role: "group", ariaLabel: stage }, make("span", {}, stage), ...own);
+      const title = `Stage ${number + 1}`;
+      const group = make("div", { className: "stage", role: "group", ariaLabel: title }, make("span", {}, title), ...own);
       group.style.setProperty("--blocks", `${own.length}`);
       return group;
     });
     this.chain.replaceChildren(...stages);
     this.setAway([]);
+  }
+
+  /** Show nothing of networks that are no longer chosen. */
+  #clear() {
+    for (const twin of this.twins) {
+      twin.clear("loading …");
+      twin.showAccuracy(0);
+    }
   }
 
   /** @param {number[]} away the blocks that are taken away */
@@ -132,7 +145,11 @@ class Explorer {
     this.turn = new AbortController();
     const { signal } = this.turn;
     find("#strength-now", HTMLOutputElement).value = this.strength.value;
-    KINDS.forEach((kind, i) => this.twins[i].setName(`${this.nameOf(kind)}${this.int8.checked ? ", INT8" : ""}`));
+    KINDS.forEach((kind, i) => {
+      this.twins[i].setName(`${this.nameOf(kind)}${this.int8.checked ? ", INT8" : ""}`);
+      this.twins[i].showAccuracy(1);
+    });
+    this.showVerdict();
     try {
       await this.#answer(signal);
       if (signal.aborted) return;
@@ -174,8 +191,6 @@ class Explorer {
    * @param {AbortSignal} signal
    */
   async #count(signal) {
-    this.showVerdict();
-    for (const twin of this.twins) twin.showAccuracy(1);
     for (const whole of [true, false]) {
       const counts = KINDS.map(async (kind, i) => {
         const gates = whole ? this.gatesOf(kind, new Set(), 1) : this.gatesOf(kind);
@@ -224,10 +239,10 @@ class Explorer {
       place.textContent = "Counting …";
       return;
     }
-    const blocks = `without block${this.away.size > 1 ? "s" : ""} ${[...this.away].map((i) => i + 1).join(", ")}`;
-    const causes = [this.away.size && blocks, strength < 1 && `with shortcuts at ${strength}`].filter(Boolean).join(" and ");
-    const effects = counts.map(({ kind, before, now }) => `${this.nameOf(kind)} goes from ${percent(before)} to ${percent(now)}`);
-    place.textContent = `${causes[0].toUpperCase()}${causes.slice(1)}, ${effects.join(", ")}.`;
+    const blocks = this.away.size && `without block${this.away.size > 1 ? "s" : ""} ${[...this.away].map((i) => i + 1).join(", ")}`;
+    const causes = [blocks, strength < 1 && `with shortcuts at ${strength}`].filter(Boolean).join(" and ");
+    const effects = counts.map(({ kind, before, now }) => `${this.nameOf(kind)} from ${percent(before)} to ${percent(now)}`);
+    place.textContent = `Accuracy ${causes}: ${effects.join(", ")}.`;
     const guess = document.querySelector("[name=guess]:checked");
     if (guess && this.away.size === 1 && this.away.has(this.asked) && strength === 1) {
       const right = find("input", HTMLInputElement, guess.parentElement ?? document).value === this.#outcome(counts);
@@ -251,13 +266,12 @@ class Explorer {
    * @param {AbortSignal} signal
    */
   async #compare(signal) {
-    const place = find("#int8-table", HTMLElement);
-    if (!this.int8.checked) {
-      place.replaceChildren();
-      return;
-    }
+    const place = find("#int8-tables", HTMLElement);
+    if (signal.aborted || place.dataset.depth === `${this.int8.checked && this.depth}`) return;
+    place.dataset.depth = "";
+    place.textContent = this.int8.checked ? "Counting …" : "";
     const tables = [];
-    for (const kind of KINDS) {
+    for (const kind of this.int8.checked ? KINDS : []) {
       const columns = [];
       for (const int8 of [false, true]) {
         const score = await this.#measure(this.fileOf(kind, int8), this.gatesOf(kind, new Set(), 1), signal);
@@ -267,6 +281,7 @@ class Explorer {
       tables.push(makeComparison(this.nameOf(kind), columns));
     }
     place.replaceChildren(...tables);
+    place.dataset.depth = `${this.int8.checked && this.depth}`;
   }
 
   /**

@@ -31,12 +31,12 @@ class Twin {
       body.append(row);
       return row;
     });
-    this.canvases = STAGES.map((stage) => {
+    this.canvases = STAGES.map((_, i) => {
       const canvas = make("canvas");
       canvas.role = "img";
       const figure = make("figure", {}, make("figcaption"), canvas);
       this.inside.append(figure);
-      return { stage, canvas, caption: find("figcaption", HTMLElement, figure) };
+      return { title: i ? `Stage ${i}` : "First layer", canvas, caption: find("figcaption", HTMLElement, figure) };
     });
     this.accuracy = [...this.answer.querySelectorAll(".accuracy tr")].map((row) => /** @type {HTMLElement} */ (row));
     for (const row of this.accuracy) find("td", HTMLElement, row).style.setProperty("--chance", `${100 / classes.length}%`);
@@ -57,7 +57,7 @@ class Twin {
   /** @param {string} name such as "ResNet-20" */
   setName(name) {
     find("h4", HTMLElement, this.answer).textContent = name;
-    find("caption", HTMLElement, this.answer).textContent = `Probabilities, ${name}`;
+    find("table", HTMLElement, this.answer).ariaLabel = `Probabilities, ${name}`;
     find("h3", HTMLElement, this.inside).textContent = name;
   }
 
@@ -114,10 +114,10 @@ class Twin {
     features.forEach((stage, i) => {
       const { canvas, caption } = this.canvases[i];
       const { dark, peak } = drawMaps(canvas, stage);
-      caption.textContent = `${this.canvases[i].stage}: ${stage.maps} maps of ${stage.side} × ${stage.side}`;
+      caption.textContent = `${this.canvases[i].title}: ${stage.maps} maps of ${stage.side} × ${stage.side}`;
       const largest = `largest value ${peak.toPrecision(3)}`;
       caption.append(make("span", {}, dark ? `${largest}, ${dark} all black` : largest));
-      canvas.ariaLabel = `Feature maps of ${this.canvases[i].stage}; ${largest}; ${dark} of ${stage.maps} are 0 everywhere`;
+      canvas.ariaLabel = `${this.canvases[i].title}: ${largest}; ${dark} of ${stage.maps} maps are 0 everywhere`;
     });
   }
 }
