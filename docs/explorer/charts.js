@@ -8,7 +8,8 @@
  *   epochs: Record<"train_loss" | "train_accuracy" | "test_loss" | "test_accuracy", (number | null)[]>,
  *   gradient: {output: (number | null)[], weights: (number | null)[]},
  * }} Measured
- * @typedef {{depths: number[], samples: number, epochs: number, networks: Record<string, Record<string, Measured>>}} Depths
+ * @typedef {Record<string, Record<string, Measured>>} ByKindAndDepth
+ * @typedef {{depths: number[], samples: number, epochs: number, networks: ByKindAndDepth}} Depths
  * @typedef {{name: string, kind: "plain" | "resnet", values: (number | null)[]}} Line
  */
 
@@ -33,7 +34,12 @@ class Chart {
     this.lines = lines;
     const style = getComputedStyle(this.place);
     const [ink, grid] = ["--soft", "--line"].map((name) => style.getPropertyValue(name));
-    const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "13px system-ui" };
+    const axis = {
+      stroke: ink,
+      grid: { stroke: grid, width: 1 },
+      ticks: { stroke: grid, width: 1 },
+      font: "13px system-ui",
+    };
     const length = Math.max(...lines.map((line) => line.values.length), 2);
     this.place.replaceChildren();
     new uPlot(
@@ -96,10 +102,18 @@ class DepthSection {
     });
     const [accuracies, gradients] = [
       networks.map(({ kind, name, measured }) => {
-        return { kind, name, values: measured.epochs.train_accuracy.map((share) => (share === null ? null : 100 * share)) };
+        return {
+          kind,
+          name,
+          values: measured.epochs.train_accuracy.map((share) => (share === null ? null : 100 * share)),
+        };
       }),
       // 0 is not on a log scale: a gradient that has vanished ends its line
-      networks.map(({ kind, name, measured }) => ({ kind, name, values: measured.gradient.output.map((norm) => norm || null) })),
+      networks.map(({ kind, name, measured }) => ({
+        kind,
+        name,
+        values: measured.gradient.output.map((norm) => norm || null),
+      })),
     ];
     this.training.draw(accuracies);
     this.gradient.draw(gradients);

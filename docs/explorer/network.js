@@ -4,7 +4,7 @@
 const SIDE = 28;
 const PIXELS = SIDE * SIDE;
 const STAGES = ["conv1", "layer1", "layer2", "layer3"];
-const CHUNK = 10; // pictures that are computed in one go; a click waits for no more than these
+const CHUNK = 5; // pictures that are computed in one go; a click waits for no more than these
 
 /**
  * Block i gives relu(branch[i] * F(x) + shortcut[i] * S(x)), where S(x) is x, brought into shape.
@@ -31,7 +31,9 @@ function setGates(kind, blocks, away, strength) {
 /** @returns {boolean} whether the browser runs the vector instructions (SIMD) that ONNX Runtime is compiled to */
 function hasSimd() {
   // A module with one function, () -> v128: i8x16.popcnt(i8x16.splat(0)).
-  const bytes = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+  const bytes = [
+    0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+  ];
   return typeof WebAssembly === "object" && WebAssembly.validate(new Uint8Array(bytes));
 }
 
@@ -42,7 +44,9 @@ let runtime;
 function startRuntime() {
   runtime ??= (async () => {
     if (!hasSimd()) {
-      throw new Error("This browser has no WebAssembly SIMD, which the networks need. Any browser of 2023 or later has.");
+      throw new Error(
+        "This browser has no WebAssembly SIMD, which the networks need. Any browser of 2023 or later has.",
+      );
     }
     const [glue, binary] = await Promise.all([
       readFile("libraries/ort-wasm-simd-threaded.mjs"),

@@ -39,7 +39,8 @@ class Twin {
       return { title: i ? `Stage ${i}` : "First layer", canvas, caption: find("figcaption", HTMLElement, figure) };
     });
     this.accuracy = [...this.answer.querySelectorAll(".accuracy tr")].map((row) => /** @type {HTMLElement} */ (row));
-    for (const row of this.accuracy) find("td", HTMLElement, row).style.setProperty("--chance", `${100 / classes.length}%`);
+    for (const row of this.accuracy)
+      find("td", HTMLElement, row).style.setProperty("--chance", `${100 / classes.length}%`);
   }
 
   /**
@@ -112,12 +113,12 @@ class Twin {
   /** @param {Features[]} features of each stage */
   showMaps(features) {
     features.forEach((stage, i) => {
-      const { canvas, caption } = this.canvases[i];
+      const { title, canvas, caption } = this.canvases[i];
       const { dark, peak } = drawMaps(canvas, stage);
-      caption.textContent = `${this.canvases[i].title}: ${stage.maps} maps of ${stage.side} × ${stage.side}`;
-      const largest = `largest value ${peak.toPrecision(3)}`;
-      caption.append(make("span", {}, dark ? `${largest}, ${dark} all black` : largest));
-      canvas.ariaLabel = `${this.canvases[i].title}: ${largest}; ${dark} of ${stage.maps} maps are 0 everywhere`;
+      caption.textContent = `${title}: ${stage.maps} maps of ${stage.side} × ${stage.side}`;
+      const brightest = `largest value ${peak.toPrecision(3)}`;
+      caption.append(make("span", {}, dark ? `${brightest}, ${dark} all black` : brightest));
+      canvas.ariaLabel = `${title}: ${brightest}; ${dark} of ${stage.maps} maps are 0 everywhere`;
     });
   }
 }
@@ -130,6 +131,7 @@ class Twin {
  */
 function drawMaps(canvas, { data, maps, side }) {
   const step = CELL + 2;
+  const scale = CELL / side;
   canvas.width = COLUMNS * step - 2;
   canvas.height = Math.ceil(maps / COLUMNS) * step - 2;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
@@ -140,9 +142,10 @@ function drawMaps(canvas, { data, maps, side }) {
     if (!values.some((value) => value > 0)) dark++;
     const image = context.createImageData(CELL, CELL);
     for (let i = 0; i < CELL * CELL; i++) {
-      const [y, x] = [Math.floor(i / CELL), i % CELL].map((place) => Math.floor((place * side) / CELL));
+      const [y, x] = [Math.floor(i / CELL / scale), Math.floor((i % CELL) / scale)];
       const grey = peak ? 255 * Math.sqrt(values[y * side + x] / peak) : 0; // a root: small values show too
-      image.data.set([grey, grey, grey, 255], 4 * i);
+      image.data.fill(grey, 4 * i, 4 * i + 3);
+      image.data[4 * i + 3] = 255;
     }
     context.putImageData(image, (map % COLUMNS) * step, Math.floor(map / COLUMNS) * step);
   }
