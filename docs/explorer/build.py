@@ -40,46 +40,51 @@ ONNX_RUNTIME = Package(
 UPLOT = Package(
     "uplot", "1.6.32", "KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw=="
 )
-LIBRARIES = {
-    ONNX_RUNTIME: ("dist/ort.wasm.min.js",),
-    UPLOT: ("dist/uPlot.iife.min.js", "dist/uPlot.min.css", "LICENSE"),
+COPIED = {  # where a package's files go
+    ONNX_RUNTIME: {"dist/ort.wasm.min.js": "ort.wasm.min.js"},
+    UPLOT: {
+        "dist/uPlot.iife.min.js": "uPlot.iife.min.js",
+        "dist/uPlot.min.css": "uPlot.min.css",
+        "LICENSE": "uPlot-LICENSE.txt",
+    },
 }
-RUNTIME = ("dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm")
+PACKED = ("ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")  # of ONNX Runtime
 
 
-def read_package(package: Package) -> dict[str, bytes]:
-    """Return a package's files by their path in it. The tarball is kept in build/npm.
+def open_package(package: Package) -> tarfile.TarFile:
+    """Open the tarball of a package, whose files are in its folder `package`. It is kept in build/npm.
 
     Raises:
         SystemExit: it cannot be fetched, or is another than the one that was chosen.
     """
     tarball = ROOT / "build" / "npm" / f"{package.name}-{package.version}.tgz"
-    registry = next(
-        (os.environ[name] for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY") if name in os.environ), ""
-    )
-    url = f"{(registry or 'https://registry.npmjs.org').rstrip('/')}/{package.name}/-/{tarball.name}"
-    if tarball.is_file():
-        data = tarball.read_bytes()
-    else:
-        try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                data = answer.read()
-        except OSError as error:
-            sys.exit(f"{url} could not be fetched ({error}): put that file at {tarball}, or set npm_config_registry")
+    settings = [os.environ.get(name) for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY")]
+    registry = next(filter(None, settings), "https://registry.npmjs.org").rstrip("/")
+    url = f"{registry}/{package.name}/-/{tarball.name}"
+    kept = tarball.is_file()
+    try:
+        data = tarball.read_bytes() if kept else _fetch(url)
+    except OSError as error:
+        sys.exit(f"{url} could not be fetched ({error}): put that file at {tarball}, or set npm_config_registry")
     if base64.b64encode(hashlib.sha512(data).digest()).decode() != package.integrity:
-        sys.exit(
-            f"{tarball.name} has another SHA-512 than expected: delete {tarball}, if it is there, or mend {__file__}"
-        )
-    tarball.parent.mkdir(parents=True, exist_ok=True)
-    partial = tarball.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(data)
-    partial.rename(tarball)
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        return {
-            member.name.partition("/")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
-            for member in archive
-            if member.isfile()
-        }
+        advice = "delete it" if kept else "set npm_config_registry to another registry"
+        sys.exit(f"{tarball if kept else url} has another SHA-512 than {package.name} {package.version}: {advice}")
+    if not kept:
+        tarball.parent.mkdir(parents=True, exist_ok=True)
+        partial = tarball.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(data)
+        partial.rename(tarball)
+    return tarfile.open(fileobj=io.BytesIO(data))
+
+
+def _fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return answer.read()
+
+
+def read_file(archive: tarfile.TarFile, name: str) -> bytes:
+    """Return the bytes of a package's file."""
+    return archive.extractfile(f"package/{name}").read()  # type: ignore[union-attr]
 
 
 def pack(name: str, data: bytes) -> str:
@@ -97,21 +102,21 @@ def build(folder: Path, data: Path = HERE / "data") -> None:
     files = sorted(path for path in data.glob("*") if path.suffix in DATA)
     if not files:
         sys.exit(f"{data} holds no data: `git checkout {data}`, or make it as its README says")
-    libraries = {package: read_package(package) for package in LIBRARIES}
-    for name in ("data", "libraries"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    libraries = folder / "libraries"
+    for made in (folder / "data", libraries):
+        made.mkdir(parents=True, exist_ok=True)
+    for package, targets in COPIED.items():
+        with open_package(package) as archive:
+            for name, target in targets.items():
+                (libraries / target).write_bytes(read_file(archive, name))
+    with open_package(ONNX_RUNTIME) as archive:
+        for name in PACKED:
+            (libraries / f"{name}.js").write_text(pack(f"libraries/{name}", read_file(archive, f"dist/{name}")))
+    for path in files:
+        (folder / "data" / f"{path.name}.js").write_text(pack(f"data/{path.name}", path.read_bytes()))
     for path in HERE.iterdir():
         if path.suffix in PAGE:
             shutil.copy(path, folder)
-    for package, names in LIBRARIES.items():
-        for name in names:
-            target = f"{package.name}-{Path(name).name}" if name == "LICENSE" else Path(name).name
-            (folder / "libraries" / target).write_bytes(libraries[package][name])
-    for name in RUNTIME:
-        packed = folder / "libraries" / f"{Path(name).name}.js"
-        packed.write_text(pack(f"libraries/{Path(name).name}", libraries[ONNX_RUNTIME][name]))
-    for path in files:
-        (folder / "data" / f"{path.name}.js").write_text(pack(f"data/{path.name}", path.read_bytes()))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ function complain(line, error) {
  * @returns {string} such as "91.2 %"
  */
 function percent(share, digits = 1) {
-  return `${(100 * share).toFixed(digits)} %`;
+  return `${(100 * share).toFixed(digits)}\u00a0%`; // a space that does not break
 }
 
 /**
