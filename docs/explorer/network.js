@@ -5,6 +5,7 @@ const SIDE = 28;
 const PIXELS = SIDE * SIDE;
 const STAGES = ["conv1", "layer1", "layer2", "layer3"];
 const CHUNK = 5; // pictures that are computed in one go; a click waits for no more than these
+const REPORT = 50; // pictures after which progress is told
 
 /**
  * Block i gives relu(branch[i] * F(x) + shortcut[i] * S(x)), where S(x) is x, brought into shape.
@@ -137,7 +138,7 @@ class Network {
         score.classes[score.done] = best;
         if (best === labels[score.done]) score.right++;
       }
-      progress?.(score);
+      if (score.done % REPORT === 0) progress?.(score);
     }
     return score;
   }

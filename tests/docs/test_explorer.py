@@ -221,12 +221,12 @@ let pictures, labels;
 """
 
 
-def test_the_browser_computes_what_pytorch_computes_and_int8_answers_as_float_does(page):
+def test_the_browser_computes_what_pytorch_and_onnxruntime_compute(page):
     results = page.browser.execute_async_script(COMPUTE, list(NETWORKS.values()))
     for network, (*logits, same) in zip(NETWORKS.values(), results, strict=True):
         expected = list(itertools.chain(*network["logits"]))
         assert logits == pytest.approx(expected, abs=1e-3, rel=1e-5), network["name"]
-        assert same >= 0.99 * 500, network["name"]
+        assert same / 500 == pytest.approx(network["int8"]["agreement"]["pictures"], abs=2 / 500), network["name"]
 
 
 @pytest.mark.parametrize("layers", sorted({network["layers"] for network in NETWORKS.values()}))
