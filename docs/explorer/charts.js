@@ -18,11 +18,13 @@ class Chart {
    * @param {HTMLElement} place
    * @param {string} xLabel
    * @param {import("uplot").Scale} yScale
+   * @param {import("uplot").Axis} [yAxis]
    */
-  constructor(place, xLabel, yScale) {
+  constructor(place, xLabel, yScale, yAxis = {}) {
     this.place = place;
     this.xLabel = xLabel;
     this.yScale = yScale;
+    this.yAxis = yAxis;
     /** @type {Line[]} */
     this.lines = [];
     new ResizeObserver(() => this.draw()).observe(place);
@@ -51,7 +53,7 @@ class Chart {
         scales: { x: { time: false, range: [1, length] }, y: this.yScale },
         axes: [
           { ...axis, label: this.xLabel, labelSize: 22, size: 34, incrs: [1, 2, 5, 10, 20] },
-          { ...axis, size: 58 },
+          { ...axis, size: 52, ...this.yAxis },
         ],
         series: [
           {},
@@ -72,12 +74,40 @@ class Chart {
   }
 }
 
+/**
+ * An axis with powers of ten, seven at most, where uPlot would draw each step between them.
+ * @type {import("uplot").Axis}
+ */
+const DECADES = {
+  splits: (_chart, _axis, min, max) => {
+    const [low, high] = [Math.ceil(Math.log10(min) - 1e-9), Math.floor(Math.log10(max) + 1e-9)];
+    const step = Math.ceil((high - low + 1) / 7);
+    return Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, i) => 10 ** (low + i * step));
+  },
+  filter: (_chart, splits) => splits,
+  values: (_chart, splits) => splits.map(writePower),
+};
+
+/**
+ * @param {number} value
+ * @returns {string} the nearest power of ten, such as "10⁻³"
+ */
+function writePower(value) {
+  const exponent = `${Math.round(Math.log10(value))}`;
+  return `10${[...exponent].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)] ?? "⁻").join("")}`;
+}
+
 class DepthSection {
   /** @param {Depths} stored */
   constructor(stored) {
     this.stored = stored;
     this.training = new Chart(find("#training", HTMLElement), "epoch", { range: [0, 100] });
-    this.gradient = new Chart(find("#gradient", HTMLElement), "block (1 is nearest the picture)", { distr: 3 });
+    this.gradient = new Chart(
+      find("#gradient", HTMLElement),
+      "block (1 is nearest the picture)",
+      { distr: 3 },
+      DECADES,
+    );
     this.slider = find("#depth", HTMLInputElement);
     say("samples", stored.samples.toLocaleString("en"));
     say("epochs", stored.epochs);
@@ -151,10 +181,10 @@ function describeGradient(first, last) {
   if (first === 0) return "its gradient vanishes on its way back";
   const ratio = first / last;
   const times = (/** @type {number} */ factor) => {
-    return factor < 1e4 ? Number(factor.toPrecision(2)).toLocaleString("en") : `10^${Math.round(Math.log10(factor))}`;
+    return factor < 1e4 ? Number(factor.toPrecision(2)).toLocaleString("en") : writePower(factor);
   };
-  if (ratio >= 1) return `from its last block to its first its gradient grows ${times(ratio)} times`;
-  return `from its last block to its first its gradient shrinks ${times(1 / ratio)} times`;
+  if (ratio >= 1) return `from its last block to its first its gradient becomes ${times(ratio)} times larger`;
+  return `from its last block to its first its gradient becomes ${times(1 / ratio)} times smaller`;
 }
 
 /**
