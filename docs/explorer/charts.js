@@ -9,7 +9,7 @@
  *   gradient: {output: (number | null)[], weights: (number | null)[]},
  * }} Measured
  * @typedef {Record<string, Record<string, Measured>>} ByKindAndDepth
- * @typedef {{depths: number[], samples: number, epochs: number, networks: ByKindAndDepth}} Depths
+ * @typedef {{depths: number[], training: {samples: number, epochs: number}, networks: ByKindAndDepth}} Depths
  * @typedef {{name: string, kind: "plain" | "resnet", values: (number | null)[]}} Line
  */
 
@@ -109,8 +109,8 @@ class DepthSection {
       DECADES,
     );
     this.slider = find("#depth", HTMLInputElement);
-    say("samples", stored.samples.toLocaleString("en"));
-    say("epochs", stored.epochs);
+    say("samples", stored.training.samples.toLocaleString("en"));
+    say("epochs", stored.training.epochs);
     say("trainings", Object.values(stored.networks).flatMap(Object.values).length);
     this.slider.max = `${stored.depths.length - 1}`;
     this.slider.value = `${stored.depths.indexOf(56)}`;
@@ -163,7 +163,7 @@ class DepthSection {
    */
   #describe(name, { epochs, gradient }) {
     const accuracy = epochs.train_accuracy.at(-1);
-    const broke = epochs.train_loss.length < this.stored.epochs || epochs.train_loss.includes(null);
+    const broke = epochs.train_loss.length < this.stored.training.epochs || epochs.train_loss.includes(null);
     const end = broke
       ? "could not be trained: its numbers grew too large for a float"
       : `ends at ${percent(accuracy ?? 0)} on the training pictures`;
