@@ -113,7 +113,7 @@ class DepthSection {
     say("epochs", stored.training.epochs);
     say("trainings", Object.values(stored.networks).flatMap(Object.values).length);
     this.slider.max = `${stored.depths.length - 1}`;
-    this.slider.value = `${stored.depths.indexOf(56)}`;
+    this.slider.value = this.slider.max;
     for (const id of ["depth", "norm", "show-resnet", "show-plain"]) {
       find(`#${id}`, HTMLInputElement).addEventListener("input", () => this.show());
     }
