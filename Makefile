@@ -132,7 +132,7 @@ lock: dev
 	printf 'data-gradients==0.3.2\nsuper-gradients==3.7.1\n' >> requirements.lock
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) --extra site --constraint requirements-dev.lock --output-file requirements-site.lock
-	grep -E '^(build|hatchling|hydra-joblib-launcher|nbmake|openvino|pytest|pytest-xdist|selenium|timm)==' requirements-dev.lock \
+	grep -E '^(build|hatchling|hydra-joblib-launcher|nbmake|openvino|pytest|pytest-xdist|timm)==' requirements-dev.lock \
 		| $(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links pyproject.toml - --output-file requirements-lowest.txt
 

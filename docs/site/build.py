@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 # What is a page, and what a page may link to, show or include.
 FILES = ("*.*", "LICENSE", "Makefile", "benchmarks/*.*", "checkpoints/*.*", "checkpoints/pretrained/*.md", "docs/*.*")
-FILES += ("notebooks/*.*", "recipes/**/*.*", "src/**/*.py")
+FILES += ("docs/explorer/data/*.md", "notebooks/*.*", "recipes/**/*.*", "src/**/*.py")
 API = ("models", "data", "training", "diagnostics", "distillation", "quantization", "export", "runs", "utils")
 API += ("course", "course.checks")
 EXPLORER = ROOT / "docs" / "explorer" / "build.py"

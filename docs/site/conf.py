@@ -15,6 +15,7 @@ project = "Computer Vision with ResNet"
 html_title = project
 language = "en"
 include_patterns = ["*.md", "docs/*.md", "notebooks/*.ipynb", "api/*.rst", "*/README.md", "benchmarks/*.md"]
+include_patterns += ["docs/explorer/data/*.md"]
 include_patterns += ["checkpoints/pretrained/*.md"]
 exclude_patterns = ["README.md"]  # parts of it are on the home page
 

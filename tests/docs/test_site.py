@@ -64,6 +64,7 @@ def repository(tmp_path):
         "checkpoints/*.*",
         "checkpoints/pretrained/*.md",
         "docs/*.*",
+        "docs/explorer/data/*.md",
         "docs/site/**/*.*",
     )
     for pattern in (*patterns, "notebooks/**/*.*", "recipes/**/*.*"):

@@ -41,7 +41,7 @@ def _check_unchanged(name: str, network: ResNet, before: ResNet) -> None:
 
 
 def branch_shares(function: Callable[[ResNet, Tensor], Any]) -> None:
-    """Check `function(network, images)`: |F(x)| over |shortcut(x)| of each block, first to last, in evaluation mode.
+    """Check `function(network, images)`: the norm of F(x) over that of shortcut(x), block by block, in evaluation mode.
 
     Raises:
         WrongAnswer: it gives something else, or leaves the network changed.
