@@ -140,7 +140,7 @@ def test_a_run_that_diverges_is_data_too(in_this_process, tmp_path, monkeypatch)
     monkeypatch.setattr(explorer_data, "KINDS", {"residual, no norm": explorer_data.KINDS["residual, no norm"]})
     job = explorer_data._job
     monkeypatch.setattr(explorer_data, "_job", lambda *args: job(*args, "training_hyperparams.initial_lr=1e9"))
-    said = explorer_data.curves(replace(SMALL, epochs=3), (8,), tmp_path)
+    said = explorer_data.train_curves(replace(SMALL, epochs=3), (8,), tmp_path)
     explorer_data.write_json(tmp_path / "depths.json", said)
     epochs = json.loads((tmp_path / "depths.json").read_text())["networks"]["residual, no norm"]["8"]["epochs"]
     assert epochs["train_loss"] == [None] and 0 <= epochs["test_accuracy"][0] <= 1

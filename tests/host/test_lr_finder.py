@@ -43,7 +43,12 @@ def test_groups_keep_the_ratios_of_their_rates(start):
     sweep, context = start({"default": 0.01, "fc": 0.1, "conv1": 0.0}, [0.01, 0.1, 0.0])
     for rate in RATES[:-1]:
         assert step(sweep, context, 2.5) == pytest.approx([0.1 * rate, rate, 0.0])
-    assert sweep.override(0.5) == "lr={default:0.05,fc:0.5,conv1:0}"
+    assert sweep.override(0.5) == "lr={default:0.05,fc:0.5,conv1:0.0}"
+
+
+def test_a_group_without_parameters_of_its_own_does_not_count(start):
+    sweep, _ = start({"default": 0.1, "fc": 0.01, "conv1": 0.001}, [0.01, 0.001])
+    assert sweep.override(0.5) == "lr={default:5.0,fc:0.5,conv1:0.05}"
 
 
 def test_one_rate_is_one_number(start):

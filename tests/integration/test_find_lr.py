@@ -73,9 +73,9 @@ def test_what_a_recipe_says_of_its_run_is_left_out_and_nothing_is_left_behind(sw
 
 def test_groups_of_layers_are_those_of_the_recipe(sweep):
     rates = sweep(SGD, "lr={default: 0.01, fc: 0.1}")
-    assert sorted(rates.initial) == [0.01, 0.1] and rates.override(1.0) == "lr={default:0.1,fc:1}"
+    assert sorted(rates.initial) == [0.01, 0.1] and rates.override(1.0) == "lr={default:0.1,fc:1.0}"
     head_alone = sweep(SGD, "training_hyperparams.finetune=True")
-    assert head_alone.initial == [0.1] and head_alone.override(1.0) == "lr=1"
+    assert head_alone.initial == [0.1] and head_alone.override(1.0) == "lr=1.0"
 
 
 def test_a_distillation_and_a_folder_of_pictures(sweep, picture_folder, teacher):

@@ -43,7 +43,7 @@ STOP = (
     "{EarlyStop:{phase:VALIDATION_EPOCH_END,monitor:CrossEntropyLoss,patience:1000}}]"
 )
 SEED = 0
-SHOWN, CHECKED = 500, 8  # test pictures that the page has; of so many it compares the logits
+SHOWN, CHECKED = 500, 8  # test pictures that the page has; so many of their logits are stored, for its tests
 CALIBRATION, BATCH = 1024, 128  # training pictures: for INT8's ranges, and for the gradients
 PICTURES_LICENCE = "FASHION_MNIST_LICENSE"
 LICENCE = "Networks and figures: Apache-2.0. Pictures: Fashion-MNIST, (c) 2017 Zalando SE, MIT licence."

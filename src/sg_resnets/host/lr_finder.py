@@ -92,9 +92,9 @@ class RateSweep(Callback):
     def override(self, rate: float) -> str:
         """Return what makes `rate` the largest of a recipe's rates, to be added to its command."""
         if not isinstance(self.asked, Mapping):
-            return f"lr={rate:.2g}"
-        factor = rate / max(self.asked.values())
-        return "lr={" + ",".join(f"{group}:{each * factor:.2g}" for group, each in self.asked.items()) + "}"
+            return f"lr={_two_digits(rate)}"
+        factor = rate / max(self.initial)  # a group that has no parameters of its own does not count
+        return "lr={" + ",".join(f"{group}:{_two_digits(each * factor)}" for group, each in self.asked.items()) + "}"
 
     def on_training_start(self, context: PhaseContext) -> None:
         self.initial = [group["lr"] for group in context.optimizer.param_groups]
@@ -124,6 +124,10 @@ class RateSweep(Callback):
 
     def on_training_end(self, context: PhaseContext) -> None:
         self.bar.close()
+
+
+def _two_digits(rate: float) -> float:
+    return float(f"{rate:.2g}")  # 1.0 and not 1, which SuperGradients takes for no rate with finetune=True
 
 
 def sweep_command(rates: Sequence[float]) -> RateSweep:
