@@ -168,7 +168,7 @@ def test_a_solution_is_folded_and_the_students_version_can_be_worked_in(reposito
     address = "https://github.com/someone/thing"
     (repository / "pyproject.toml").write_text(f'[project.urls]\nRepository = "{address}"\n')
     explorer = repository / "docs" / "explorer" / "build.py"
-    explorer.parent.mkdir()
+    explorer.parent.mkdir(exist_ok=True)
     explorer.write_text("""
 from pathlib import Path
 import sys

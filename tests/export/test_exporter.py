@@ -166,15 +166,16 @@ def test_a_file_that_computes_something_else_is_refused(trained, write, monkeypa
     """Whatever the exporter should write wrongly."""
     export = exporter.export
 
-    def of_one_size(network, images, opset, dynamic_size):
-        return export(network, images, opset, False)
+    def of_one_size(network, inputs, outputs, opset, dynamic_size):
+        return export(network, inputs, outputs, opset, False)
 
     monkeypatch.setattr("sg_resnets.export.onnx.export", of_one_size)
     with pytest.raises(SgResnetsError, match=r"dynamic_size: ONNX Runtime cannot run the file on images of \(29, 46\)"):
         write(trained, dynamic_size=True)
 
-    def another_network(network, images, opset, dynamic_size):
-        return export(nn.Sequential(network, nn.Softmax(1)) if dynamic_size else network, images, opset, dynamic_size)
+    def another_network(network, inputs, outputs, opset, dynamic_size):
+        network = nn.Sequential(network, nn.Softmax(1)) if dynamic_size else network
+        return export(network, inputs, outputs, opset, dynamic_size)
 
     monkeypatch.setattr("sg_resnets.export.onnx.export", another_network)
     with pytest.raises(SgResnetsError, match=r"dynamic_size: the file computes something else for images of \(29, 46"):
