@@ -18,10 +18,13 @@ def run():
         reply = client.execute_interactive(code, timeout=120, output_hook=hear)
         return reply["content"]["status"], "".join(said)
 
-    assert execute("from sg_resnets.course import checks\nchecks.begin(1)") == ("ok", "")
-    yield execute
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
+    try:
+        status, said = execute("from sg_resnets.course import checks\nchecks.begin(1)")
+        assert status == "ok", said
+        yield execute
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.parametrize(

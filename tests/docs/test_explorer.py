@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -188,7 +189,11 @@ class Computing:
         self.began = self._seconds()
 
     def _seconds(self):
-        return {process.pid: sum(process.cpu_times()[:2]) for process in self.driver.children(recursive=True)}
+        found = {}
+        for process in self.driver.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # the browser ends helpers of its own when it likes
+                found[process.pid] = sum(process.cpu_times()[:2])
+        return found
 
     def seconds(self):
         return sum(now - self.began.get(pid, 0) for pid, now in self._seconds().items())
