@@ -1,8 +1,8 @@
 """The lessons as a student gets them, from the solved ones: python notebooks/students.py
 
 solved/*.ipynb are written and run; what stands there between the lines `### solution` and `### end` is a student's turn
-in *.ipynb. Both get the first cell, which installs what is missing (on Colab), and the headings under which each name
-is made go to the checks, which say which cell is to be run first.
+in *.ipynb; of a line `name = value` the name is left. Both get the first cell, which installs what is missing (on
+Colab), and the headings under which each name is made go to the checks, which say which cell is to be run first.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 HEADINGS = HERE.parent / "src/sg_resnets/course/checks/headings.json"
-SOLUTION = re.compile(r"^( *)### solution\n.*?^ *### end$", re.MULTILINE | re.DOTALL)
+SOLUTION = re.compile(r"^( *)### solution\n(?:( *\w+ = )[^\n]*\n|.*?^) *### end$", re.MULTILINE | re.DOTALL)
 INSTALL = """\
 # Where sg-resnets is installed this does nothing; elsewhere, as on Colab, it takes two minutes.
 from importlib.util import find_spec
@@ -54,7 +54,7 @@ def student(notebook: dict[str, Any]) -> dict[str, Any]:
     for cell in notebook["cells"]:
         cell["metadata"] = {}
         if cell["cell_type"] == "code":
-            source = SOLUTION.sub(r"\1...  # your turn", "".join(cell["source"]))
+            source = SOLUTION.sub(lambda found: f"{found[2] or found[1]}...  # your turn", "".join(cell["source"]))
             cell |= {"source": source.splitlines(keepends=True), "outputs": [], "execution_count": None}
     return notebook
 

@@ -37,7 +37,9 @@ def test_a_solution_is_left_out_at_its_indentation():
 
 def test_two_solutions_of_a_cell_are_two_holes():
     notebook = code("### solution\na = 1\n### end\nb = 2\n### solution\nc = 3\n### end")
-    assert "".join(students.student(notebook)["cells"][0]["source"]) == ("...  # your turn\nb = 2\n...  # your turn")
+    assert "".join(students.student(notebook)["cells"][0]["source"]) == (
+        "a = ...  # your turn\nb = 2\nc = ...  # your turn"
+    )
 
 
 def test_a_name_belongs_to_the_heading_of_the_first_cell_that_makes_it():
