@@ -87,6 +87,8 @@ def write_source(source: Path) -> None:
 def main() -> int:
     """Build the site; 0 if all is well."""
     site = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "site")
+    if len(sys.argv) > 1 and site.exists() and not (site / ".buildinfo").is_file():
+        sys.exit(f"{site} is there, and is no site: give a folder that is not there yet")
     source, doctrees = (site.with_name(f"{site.name}-{part}") for part in ("source", "doctrees"))
     shutil.rmtree(site, ignore_errors=True)
     write_source(source)

@@ -137,6 +137,13 @@ def test_the_site_is_small_whole_and_asks_no_one_else(tmp_path):
 
 
 @builds
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    done = run_build(ROOT, tmp_path)
+    assert done.returncode == 1 and "is no site" in done.stderr and (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@builds
 def test_a_broken_link_picture_or_formula_fails_the_build(repository, tmp_path):
     broken = {
         "[a page](nowhere.md)": "nowhere.md",
