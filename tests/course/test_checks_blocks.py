@@ -344,3 +344,23 @@ def test_a_row_may_be_unrolled_in_several_ways(function):
 def test_a_wrongly_unrolled_row_is_told_apart(function, words):
     with pytest.raises(checks.WrongAnswer, match=words):
         checks.unrolled(function)
+
+
+def by_the_blocks(x, blocks):
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+def into_x(x, blocks):
+    for block in blocks:
+        x += block.residual(x)
+    return x
+
+
+@pytest.mark.parametrize(
+    "answer, words", [(by_the_blocks, "calls the blocks themselves"), (into_x, "writes into the x")]
+)
+def test_a_row_of_blocks_is_written_as_its_sum(answer, words):
+    with pytest.raises(checks.WrongAnswer, match=words):
+        checks.unrolled(answer)

@@ -357,3 +357,15 @@ def test_a_direction_may_be_made_at_once_or_filter_by_filter(function):
 def test_a_wrong_direction_is_told_apart(function, words):
     with pytest.raises(checks.WrongAnswer, match=words):
         checks.direction(function)
+
+
+@pytest.mark.parametrize("dims", [-1, (2, 3)])
+def test_a_filter_is_no_row_and_no_kernel(dims):
+    def answer(weight, generator):
+        if weight.ndim < 2:
+            return torch.zeros_like(weight)
+        drawn, over = torch.randn(weight.shape, generator=generator), dims if weight.ndim == 4 else 1
+        return drawn / drawn.norm(dim=over, keepdim=True) * weight.norm(dim=over, keepdim=True)
+
+    with pytest.raises(checks.WrongAnswer, match="each row or kernel"):
+        checks.direction(answer)

@@ -189,7 +189,8 @@ def corrected(x, z, w, b, p):
 
 
 def taps(x, z, w, b, p):
-    x, (k, k2), size = padded(x, p, z).int() - z, w.shape[2:], x.shape[2:]
+    x, (k, k2) = padded(x, p, z).int() - z, w.shape[2:]
+    size = x.shape[2] - k + 1, x.shape[3] - k2 + 1
     terms = [
         torch.einsum("nchw,oc->nohw", x[..., i : i + size[0], j : j + size[1]], w[..., i, j].int())
         for i in range(k)
@@ -289,3 +290,25 @@ test_right_requantize, test_wrong_requantize = (
     check(REQUANTIZE_RIGHT, checks.requantize),
     refuse(REQUANTIZE_WRONG, checks.requantize),
 )
+
+
+def rounded_late(x, s, z, dtype):
+    low, high = torch.iinfo(dtype).min, torch.iinfo(dtype).max
+    return torch.round(x / s + z).clamp(low, high).to(dtype)
+
+
+def written_into(x, s, z, dtype):
+    low, high = torch.iinfo(dtype).min, torch.iinfo(dtype).max
+    x /= s
+    return x.round_().add_(z).clamp_(low, high).to(dtype)
+
+
+@pytest.mark.parametrize("answer, words", [(rounded_late, "half to even"), (written_into, "writes into the x")])
+def test_what_would_break_the_lesson_later_is_told(answer, words):
+    with pytest.raises(checks.WrongAnswer, match=words):
+        checks.quantize(answer)
+
+
+def test_a_convolution_uses_the_padding_that_is_asked_for():
+    with pytest.raises(checks.WrongAnswer, match="the shape"):
+        checks.integer_convolution(lambda x, z, w, b, p: taps(x, z, w, b, 1))

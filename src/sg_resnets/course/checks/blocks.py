@@ -227,7 +227,16 @@ def unrolled(function: Callable[[Tensor, Sequence[Any]], Any]) -> None:
         x = torch.randn(2, IN, SIZE, SIZE)
     blocks = network.blocks()[1:]
     with torch.no_grad():
-        given = tensor(name, call(name, function, x.clone(), blocks), tuple(x.shape))
+        handed = x.clone()
+        called: list[nn.Module] = []
+        hooks = [one.register_forward_hook(lambda block, *_: called.append(block)) for one in blocks]
+        given = tensor(name, call(name, function, handed, blocks), tuple(x.shape))
+        for hook in hooks:
+            hook.remove()
+        if called:
+            raise WrongAnswer(f"{name} calls the blocks themselves, which add already: their branches are asked for")
+        if not torch.equal(handed, x):
+            raise WrongAnswer(f"{name} writes into the x that it is given: make new tensors")
         inputs = [x]
         for one in blocks:
             inputs.append(one(inputs[-1]))

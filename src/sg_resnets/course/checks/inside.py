@@ -280,6 +280,8 @@ def _check_lengths(name: str, drawn: Tensor, weight: Tensor) -> None:
         raise WrongAnswer(f"{name}: only the signs are random")
     if (drawn >= 0).all() or (drawn / weight >= 0).all():
         raise WrongAnswer(f"{name}: a direction has positive and negative numbers, whatever signs the weight has")
+    if drawn.ndim == 4 and any(alike(drawn.norm(dim=dims), weight.norm(dim=dims)) for dims in (-1, (2, 3))):
+        raise WrongAnswer(f"{name}: each row or kernel has the weight's length; a filter is all of weight[i]")
     if alike(lengths, wanted):
         return
     if alike(lengths, torch.ones_like(lengths)):

@@ -78,7 +78,10 @@ def quantize(function: Callable[[Tensor, float, int, torch.dtype], Tensor]) -> N
     Raises:
         WrongAnswer: what is wrong.
     """
-    for dtype, zero in ((torch.uint8, 100), (torch.int8, -20)):
+    for dtype, zero in (
+        (torch.uint8, 101),
+        (torch.int8, -21),
+    ):  # odd, or rounding after the zero point is added would do the same
         low, high = torch.iinfo(dtype).min, torch.iinfo(dtype).max
         scale = 0.25
         inside = torch.tensor([0.0, 1.0, -1.0, 0.3, 0.45, -0.3, -0.45, 0.7])
@@ -256,6 +259,13 @@ def integer_convolution(function: Callable[[Tensor, int, Tensor, Tensor, int], T
         )
     if given.dtype is not torch.int32:
         raise WrongAnswer(f"the numbers are right, but of {given.dtype}: the accumulators are int32")
+    for padding in (0, 2):
+        size = (2, 6, 4 + 2 * padding, 3 + 2 * padding)
+        given = call("integer_convolution", function, arguments[0][..., :5], *arguments[1:4], padding)
+        given = tensor("integer_convolution", given, size)
+        wanted = F.conv2d(F.pad(x[..., :5] - zero, [padding] * 4), weight, bias)
+        if not torch.equal(given.long(), wanted):
+            raise WrongAnswer(f"with padding={padding} the sums are others: is the padding used that is asked for?")
     right("the sums of products, exact, in int32, at the border too.")
 
 
@@ -269,7 +279,7 @@ def requantize(function: Callable[[Tensor, float, Tensor, float, int], Tensor]) 
     generator = torch.Generator().manual_seed(0)
     accumulator = torch.randint(-40000, 40000, (2, 6, 6, 6), generator=generator).int()
     weight_scales = torch.rand(6, generator=generator) * 0.01 + 0.002
-    s_x, s_y, zero = 0.02, 0.05, 90
+    s_x, s_y, zero = 0.02, 0.05, 91
     given = call("requantize", function, accumulator.clone(), s_x, weight_scales, s_y, zero)
     given = tensor("requantize", given, (2, 6, 6, 6))
 
@@ -320,7 +330,10 @@ def requantize(function: Callable[[Tensor, float, Tensor, float, int], Tensor]) 
 
 
 def _integers(name: str, function: Callable[..., Tensor], x: Tensor, scale: float, zero: int, dtype: Any) -> Tensor:
-    given = tensor(name, call(name, function, x.clone(), scale, zero, dtype), tuple(x.shape))
+    handed = x.clone()
+    given = tensor(name, call(name, function, handed, scale, zero, dtype), tuple(x.shape))
+    if not torch.equal(handed, x):
+        raise WrongAnswer(f"{name} writes into the x that it is given: make a new tensor")
     if given.dtype is not dtype:
         raise WrongAnswer(f"{name} gives {given.dtype}, where {dtype} was asked for")
     return given
