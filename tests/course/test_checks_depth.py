@@ -244,3 +244,32 @@ def test_what_does_not_copy_is_told(make, words):
     with pytest.raises(checks.WrongAnswer) as wrong:
         checks.copying(make)
     assert words in str(wrong.value) and "\n" not in str(wrong.value)
+
+
+class Partly(nn.Module):
+    """Plain but for one convolution, which something goes around."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.body = nn.ModuleList([nn.Sequential(*unit(1 if i == 0 else 4, 4)) for i in range(layers - 1)])
+        self.head = nn.Sequential(*head())
+
+    def forward(self, x):
+        for i, part in enumerate(self.body):
+            x = part(x) + (x if i == 1 else 0)
+        return self.head(x)
+
+
+def test_a_way_around_any_layer_is_found():
+    with pytest.raises(checks.WrongAnswer, match="a way leads around some layers"):
+        checks.plain_net(Partly)
+
+
+def test_batch_norms_need_no_weights_of_their_own(capsys):
+    checks.plain_net(
+        lambda layers: nn.Sequential(
+            *[nn.BatchNorm2d(4, affine=False) if isinstance(part, nn.BatchNorm2d) else part for part in body(layers)],
+            *head(),
+        )
+    )
+    assert capsys.readouterr().out.startswith("Right: ")

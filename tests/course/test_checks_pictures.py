@@ -194,3 +194,47 @@ def precision(predicted, labels):
 )
 def test_what_is_no_judgement_is_told(answer, words):
     assert words in told(checks.accuracy_and_macro_recall, answer)
+
+
+def as_arrays(predicted, labels):
+    return torch.stack(
+        [accuracy(predicted, labels), torch.stack(recalls(predicted, labels, labels.unique())).mean()]
+    ).numpy()
+
+
+def over_both(predicted, labels):
+    classes = set(labels.tolist()) | set(predicted.tolist())
+    return accuracy(predicted, labels), sum(recalls(predicted, labels, classes & set(labels.tolist()))) / len(classes)
+
+
+def takes_away(files, classes, fraction, seed):
+    train, val = split(files, classes, fraction, seed)
+    for file in val:
+        files.remove(file)
+    return train, val
+
+
+def test_two_numbers_may_come_as_an_array(capsys):
+    checks.accuracy_and_macro_recall(as_arrays)
+    assert capsys.readouterr().out.startswith("Right: ")
+
+
+@pytest.mark.parametrize(
+    "check, answer, words",
+    [
+        ("accuracy_and_macro_recall", over_both, "has no recall"),
+        ("split", takes_away, "changes the list of files"),
+        ("split", lambda files, classes, fraction, seed: split(files, classes, 0.2, seed), "of fraction 0.5 14 of 70"),
+        (
+            "split",
+            lambda files, classes, fraction, seed: (random.Random(seed).shuffle(files), files[:14]),
+            "changes the",
+        ),
+        ("split", lambda files, classes, fraction, seed: (5, 6), "something else than two lists of files"),
+        ("class_weights", lambda counts: [sum(counts) / (3 * count) for count in counts], "is 3 written somewhere"),
+        ("class_weights", lambda counts: dict(enumerate(counts)), "that is no list of numbers"),
+        ("statistics", lambda x: (None, None), "that is no list of numbers"),
+    ],
+)
+def test_what_once_passed_or_ended_in_a_traceback_is_told(check, answer, words):
+    assert words in told(getattr(checks, check), answer)

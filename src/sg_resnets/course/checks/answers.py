@@ -6,9 +6,11 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from numbers import Real
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,9 +80,9 @@ def number(name: str, given: Any) -> float:
     Raises:
         WrongAnswer: it is none.
     """
-    if isinstance(given, Tensor) and given.numel() == 1:
+    if isinstance(given, Tensor | np.ndarray | np.generic) and np.prod(given.shape) == 1:
         given = given.item()
-    if isinstance(given, bool) or not isinstance(given, int | float):
+    if isinstance(given, bool) or not isinstance(given, Real):
         raise WrongAnswer(f"{name} gives {_a(given)}, not a number")
     if not math.isfinite(given):
         raise WrongAnswer(f"{name} gives {given}")
@@ -94,9 +96,9 @@ def numbers(name: str, given: Any, count: int) -> Tensor:
         WrongAnswer: it is none.
     """
     if (
-        not isinstance(given, Sequence | Tensor)
+        not isinstance(given, Sequence | Tensor | np.ndarray)
         or isinstance(given, str)
-        or (isinstance(given, Tensor) and not given.ndim)
+        or (isinstance(given, Tensor | np.ndarray) and not given.ndim)
     ):
         raise WrongAnswer(f"{name} gives {_a(given)}, where {count} numbers are needed")
     if len(given) != count:
@@ -126,6 +128,31 @@ def recognise(given: Tensor, mistakes: Mapping[str, Tensor]) -> None:
     for words, wrong in mistakes.items():
         if wrong.shape == given.shape and close(given.double(), wrong.double()):
             raise WrongAnswer(words)
+
+
+def pair(name: str, given: Any, what: str) -> tuple[Any, Any]:
+    """Return the two things that were given.
+
+    Raises:
+        WrongAnswer: there are not two of them.
+    """
+    try:
+        one, other = given
+    except (TypeError, ValueError):
+        raise WrongAnswer(f"{name} gives something else than {what}") from None
+    return one, other
+
+
+def as_tensor(name: str, given: Any) -> Tensor:
+    """Return the numbers that were given, in a list, a tuple, an array or a tensor, as a tensor.
+
+    Raises:
+        WrongAnswer: they are none.
+    """
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise WrongAnswer(f"{name} gives {_a(given)} that is no list of numbers") from None
 
 
 def close(one: Tensor, other: Tensor, within: float = 1e-4) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, right, tensor
+from sg_resnets.course.checks.answers import WrongAnswer, as_tensor, call, close, number, pair, right, tensor
 
 
 def split(divide: Callable[[list[str], list[str], float, int], Any]) -> None:
@@ -21,11 +21,15 @@ def split(divide: Callable[[list[str], list[str], float, int], Any]) -> None:
     classes = [name for name, count in counts.items() for _ in range(count)]
     files = [f"{name}/{number:02d}.png" for name, count in counts.items() for number in range(count)]
 
-    def parts(seed: int) -> tuple[list[str], list[str]]:
-        given = call("split", divide, list(files), list(classes), 0.2, seed)
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise WrongAnswer("split gives something else than two lists of files")
-        return [*given[0]], [*given[1]]
+    def parts(seed: int, fraction: float = 0.2) -> tuple[list[str], list[str]]:
+        handed = list(files)
+        given = call("split", divide, handed, list(classes), fraction, seed)
+        if handed != files:
+            raise WrongAnswer("split changes the list of files that it is given: make new ones")
+        parts = pair("split", given, "two lists of files")
+        if not all(isinstance(part, list | tuple | set) and set(map(type, part)) <= {str} for part in parts):
+            raise WrongAnswer("split gives something else than two lists of files, of the names that it was given")
+        return list(parts[0]), list(parts[1])
 
     train, val = parts(0)
     if both := set(train) & set(val):
@@ -40,6 +44,8 @@ def split(divide: Callable[[list[str], list[str], float, int], Any]) -> None:
             raise WrongAnswer(
                 f"{found[name]} of the {count} pictures of class {name} are for validation, where a fifth is asked"
             )
+    if len(parts(0, 0.5)[1]) != len(files) // 2:
+        raise WrongAnswer(f"of fraction 0.5 {len(parts(0, 0.5)[1])} of {len(files)} pictures are for validation")
     if parts(0)[1] != val:
         raise WrongAnswer("the same seed gives another division: it could not be repeated")
     if set(parts(1)[1]) == set(val):
@@ -57,12 +63,10 @@ def statistics(measure: Callable[[Tensor], Any]) -> None:
     generator = torch.Generator().manual_seed(0)
     levels = torch.tensor([40.0, 120, 200]).view(1, 3, 1, 1) + 50 * torch.randn(6, 1, 1, 1, generator=generator)
     pictures = (levels + 20 * torch.randn(6, 3, 8, 9, generator=generator)).clamp(0, 255).byte()
-    given = call("statistics", measure, pictures)
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise WrongAnswer("statistics gives something else than a mean and a standard deviation")
+    given = pair("statistics", call("statistics", measure, pictures), "a mean and a standard deviation")
     pixels = pictures.double() / 255
     wanted = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
-    mean, std = (torch.as_tensor(each) for each in given)
+    mean, std = (as_tensor("statistics", each) for each in given)
     if tuple(mean.shape) != (3,):
         raise WrongAnswer(f"the mean has the shape {tuple(mean.shape)}: one number for each of the 3 channels is asked")
     mean, std = mean.double(), tensor("the standard deviation", std, (3,)).double()
@@ -89,8 +93,7 @@ def class_weights(weigh: Callable[[Sequence[int]], Any]) -> None:
         WrongAnswer: it does not.
     """
     counts = [60, 30, 10]
-    given = torch.as_tensor(call("class_weights", weigh, counts)).double()
-    given = tensor("class_weights", given, (3,))
+    given = tensor("class_weights", as_tensor("class_weights", call("class_weights", weigh, counts)), (3,)).double()
     wanted = torch.tensor([100 / (3 * count) for count in counts]).double()
     if given[0] > given[2]:
         raise WrongAnswer("the class that there is most of weighs most")
@@ -103,6 +106,8 @@ def class_weights(weigh: Callable[[Sequence[int]], Any]) -> None:
         raise WrongAnswer(
             f"the mean weight of a picture is {mean:.4g}, not 1: the learning rate would mean something else"
         )
+    if not close(as_tensor("class_weights", call("class_weights", weigh, [7, 7])).double(), torch.ones(2).double()):
+        raise WrongAnswer("of two classes of the same size each weighs something else than 1: is 3 written somewhere?")
     right("rare classes weigh as much in all as frequent ones.")
 
 
@@ -114,15 +119,14 @@ def accuracy_and_macro_recall(judge: Callable[[Tensor, Tensor], Any]) -> None:
         WrongAnswer: it does not.
     """
     labels = torch.tensor([0] * 16 + [1] * 3 + [3])
-    predicted = torch.tensor([0] * 15 + [1] + [1, 0, 0] + [0])
-    given = call("judge", judge, predicted, labels)
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise WrongAnswer("judge gives something else than two numbers")
-    accuracy, recall = (number("judge", each) for each in given)
+    predicted = torch.tensor([0] * 15 + [2] + [1, 0, 0] + [0])
+    accuracy, recall = (
+        number("judge", each) for each in pair("judge", call("judge", judge, predicted, labels), "two numbers")
+    )
     if abs(accuracy - 16 / 20) > 1e-4:
         raise WrongAnswer(f"of 20 pictures 16 are right, and the accuracy is {accuracy:.4g}")
     of_class = torch.tensor([15 / 16, 1 / 3, 0.0])
-    if abs(recall - (15 / 18 + 1 / 2) / 3) < 1e-4 or abs(recall - (15 / 18 + 1 / 2) / 2) < 1e-4:
+    if any(abs(recall - (15 / 18 + 1) / count) < 1e-4 for count in (2, 3, 4)):
         raise WrongAnswer(
             "that is the mean precision: of what is called a class, how much is of it; recall asks the other way"
         )
