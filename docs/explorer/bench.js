@@ -23,6 +23,7 @@ class Bench {
   load(file) {
     const loading = this.#networks.get(file) ?? Network.load(file);
     this.#networks.set(file, loading);
+    loading.catch(() => this.#networks.delete(file)); // the next one who asks tries again
     return loading;
   }
 

@@ -27,6 +27,8 @@ class Chart {
     this.yAxis = yAxis;
     /** @type {Line[]} */
     this.lines = [];
+    /** @type {import("uplot") | undefined} */
+    this.plot = undefined;
     new ResizeObserver(() => this.draw()).observe(place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -43,8 +45,8 @@ class Chart {
       font: "13px system-ui",
     };
     const length = Math.max(...lines.map((line) => line.values.length), 2);
-    this.place.replaceChildren();
-    new uPlot(
+    this.plot?.destroy();
+    this.plot = new uPlot(
       {
         width: this.place.clientWidth,
         height: 260,
@@ -124,7 +126,7 @@ class DepthSection {
     const depth = this.stored.depths[this.slider.valueAsNumber];
     const normed = find("#norm", HTMLInputElement).checked;
     find("#depth-now", HTMLOutputElement).value = `${depth}`;
-    this.slider.ariaValueText = `${depth} layers`;
+    this.slider.setAttribute("aria-valuetext", `${depth} layers`);
     const shown = KINDS.filter((kind) => find(`#show-${kind}`, HTMLInputElement).checked);
     const networks = shown.map((kind) => {
       const key = `${kind === "plain" ? "plain" : "residual"}, ${normed ? "batch-norm" : "no norm"}`;

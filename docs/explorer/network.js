@@ -58,6 +58,7 @@ function startRuntime() {
     ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(new Blob([glue], { type: "text/javascript" })) };
     ort.env.wasm.wasmBinary = binary;
   })();
+  runtime.catch(() => (runtime = undefined)); // the next one who asks tries again
   return runtime;
 }
 

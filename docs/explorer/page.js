@@ -21,9 +21,12 @@ class Explorer {
   /** @type {Picture | undefined} */
   picture;
   turn = new AbortController();
+  /** @type {HTMLButtonElement[]} of the blocks */
+  buttons = [];
   strength = find("#strength", HTMLInputElement);
   int8 = find("#int8", HTMLInputElement);
   chain = find("#chain", HTMLElement);
+  verdict = find("#verdict", HTMLElement);
   restore = find("#restore", HTMLButtonElement);
 
   /**
@@ -46,7 +49,10 @@ class Explorer {
       radio.addEventListener("input", () => this.setDepth(depth));
       find("#depths", HTMLElement).append(make("label", {}, radio, ` ${depth}`));
     }
-    this.restore.addEventListener("click", () => this.setAway([]));
+    this.restore.addEventListener("click", () => {
+      this.buttons.find((_, i) => this.away.has(i))?.focus(); // the button itself is disabled now
+      this.setAway([]);
+    });
     this.strength.addEventListener("input", () => this.update());
     this.int8.addEventListener("input", () => {
       this.#clear();
@@ -97,22 +103,20 @@ class Explorer {
     const { blocks, parameters } = this.describe("resnet");
     say("parameters", parameters.toLocaleString("en"));
     say("asked", this.asked + 1);
-    const buttons = blocks.map((_, i) => {
-      const button = make("button", { type: "button", ariaLabel: `Take block ${i + 1} away` }, `${i + 1}`);
+    this.buttons = blocks.map((_, i) => {
+      const button = make("button", { type: "button" }, `${i + 1}`);
+      button.setAttribute("aria-label", `Take block ${i + 1} away`);
       button.addEventListener("click", () => {
         this.setAway(this.away.has(i) ? [...this.away].filter((block) => block !== i) : [...this.away, i]);
       });
       return button;
     });
     const stages = STAGES.slice(1).map((stage, number) => {
-      const own = buttons.filter((_, i) => blocks[i].startsWith(`${stage}.`));
+      const own = this.buttons.filter((_, i) => blocks[i].startsWith(`${stage}.`));
       const title = `Stage ${number + 1}`;
-      const group = make(
-        "div",
-        { className: "stage", role: "group", ariaLabel: title },
-        make("span", {}, title),
-        ...own,
-      );
+      const group = make("div", { className: "stage" }, make("span", {}, title), ...own);
+      group.setAttribute("role", "group");
+      group.setAttribute("aria-label", title);
       group.style.setProperty("--blocks", `${own.length}`);
       return group;
     });
@@ -123,16 +127,17 @@ class Explorer {
   /** @param {number[]} away the blocks that are taken away */
   setAway(away) {
     this.away = new Set(away.sort((a, b) => a - b));
-    this.chain.querySelectorAll("button").forEach((button, i) => (button.ariaPressed = `${this.away.has(i)}`));
+    this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", `${this.away.has(i)}`));
     this.restore.disabled = !away.length;
     void this.update();
   }
 
   /** Show nothing of networks that are no longer chosen. */
-  #clear() {
+  #clear(reason = "loading …") {
     for (const twin of this.twins) {
-      twin.clear("loading …");
+      twin.clear(reason);
       twin.showAccuracy(0);
+      twin.showAccuracy(1);
     }
   }
 
@@ -158,7 +163,8 @@ class Explorer {
       await this.#compare(signal);
     } catch (error) {
       if (signal.aborted) return;
-      for (const twin of this.twins) twin.clear("no network");
+      this.#clear("no network");
+      this.verdict.textContent = "";
       complain("#trouble", error);
     }
   }
@@ -204,10 +210,9 @@ class Explorer {
 
   /** Say what taking blocks away has done, and whether that was the guess. */
   showVerdict() {
-    const verdict = find("#verdict", HTMLElement);
     const strength = this.strength.valueAsNumber;
     if (!this.away.size && strength === 1) {
-      verdict.textContent = "All blocks are in place.";
+      this.verdict.textContent = "All blocks are in place.";
       return;
     }
     const falls = KINDS.flatMap((kind) => {
@@ -217,14 +222,14 @@ class Explorer {
       return { kind, name: this.nameOf(kind), before: before.right / before.done, now: now.right / now.done };
     });
     if (falls.length < KINDS.length) {
-      verdict.textContent = "Counting …";
+      this.verdict.textContent = "Counting …";
       return;
     }
-    verdict.textContent = describeFalls(this.away, strength, falls);
+    this.verdict.textContent = describeFalls(this.away, strength, falls);
     const guess = /** @type {HTMLInputElement | null} */ (document.querySelector("[name=guess]:checked"));
     if (guess && this.away.size === 1 && this.away.has(this.asked) && strength === 1) {
       const right = guess.value === findOutcome(falls, this.chance);
-      verdict.append(" ", make("strong", {}, right ? "As you guessed." : "You guessed otherwise."));
+      this.verdict.append(" ", make("strong", {}, right ? "As you guessed." : "You guessed otherwise."));
     }
   }
 
@@ -236,7 +241,7 @@ class Explorer {
     const place = find("#int8-tables", HTMLElement);
     const shown = this.int8.checked ? `${this.depth}` : "";
     if (place.dataset.depth === shown) return;
-    place.dataset.depth = "";
+    place.dataset.depth = this.int8.checked ? "counting" : "";
     place.textContent = this.int8.checked ? "Counting …" : "";
     if (!this.int8.checked) return;
     const tables = [];

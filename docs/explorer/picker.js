@@ -52,7 +52,8 @@ class Picker {
     const pixels = this.pictures.subarray(place * PIXELS, (place + 1) * PIXELS);
     const canvas = make("canvas");
     drawPicture(canvas, pixels);
-    const radio = make("input", { type: "radio", name: "picture", ariaLabel: `${name}, picture ${place + 1}` });
+    const radio = make("input", { type: "radio", name: "picture" });
+    radio.setAttribute("aria-label", `${name}, picture ${place + 1}`);
     radio.addEventListener("input", () => this.#show({ pixels, name, label }));
     return make("label", { title: name }, radio, canvas);
   }
@@ -71,7 +72,7 @@ class Picker {
     this.says.textContent = "";
     const canvas = find("#chosen", HTMLCanvasElement);
     drawPicture(canvas, picture?.pixels ?? new Float32Array(PIXELS));
-    canvas.ariaLabel = picture ? `Chosen picture: ${picture.name}` : "No picture";
+    canvas.setAttribute("aria-label", picture ? `Chosen picture: ${picture.name}` : "No picture");
     find("#chosen-name", HTMLElement).textContent = picture?.name ?? "No picture";
     this.picked(picture);
   }

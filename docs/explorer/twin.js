@@ -33,7 +33,7 @@ class Twin {
     });
     this.canvases = STAGES.map((_, i) => {
       const canvas = make("canvas");
-      canvas.role = "img";
+      canvas.setAttribute("role", "img");
       const figure = make("figure", {}, make("figcaption"), canvas);
       this.inside.append(figure);
       return { title: i ? `Stage ${i}` : "First layer", canvas, caption: find("figcaption", HTMLElement, figure) };
@@ -58,7 +58,7 @@ class Twin {
   /** @param {string} name such as "ResNet-20" */
   setName(name) {
     find("h4", HTMLElement, this.answer).textContent = name;
-    find("table", HTMLElement, this.answer).ariaLabel = `Probabilities, ${name}`;
+    find("table", HTMLElement, this.answer).setAttribute("aria-label", `Probabilities, ${name}`);
     find("h3", HTMLElement, this.inside).textContent = name;
   }
 
@@ -118,7 +118,7 @@ class Twin {
       caption.textContent = `${title}: ${stage.maps} maps of ${stage.side} × ${stage.side}`;
       const brightest = `largest value ${peak.toPrecision(3)}`;
       caption.append(make("span", {}, dark ? `${brightest}, ${dark} all black` : brightest));
-      canvas.ariaLabel = `${title}: ${brightest}; ${dark} of ${stage.maps} maps are 0 everywhere`;
+      canvas.setAttribute("aria-label", `${title}: ${brightest}; ${dark} of ${stage.maps} maps are 0 everywhere`);
     });
   }
 }

@@ -232,6 +232,7 @@ def test_the_browser_computes_what_pytorch_and_onnxruntime_compute(page):
         expected = list(itertools.chain(*network["logits"]))
         assert logits == pytest.approx(expected, abs=1e-3, rel=1e-5), network["name"]
         assert same / 500 == pytest.approx(network["int8"]["agreement"]["pictures"], abs=2 / 500), network["name"]
+        assert same / 500 >= 0.99, network["name"]
 
 
 @pytest.mark.parametrize("layers", sorted({network["layers"] for network in NETWORKS.values()}))
@@ -258,6 +259,7 @@ def test_two_blocks_away_and_back(page):
     assert page.text("#verdict").startswith("Accuracy without blocks 2, 5: ")
     assert first != one != page.probabilities("plain")
     page.click("#restore")
+    assert page.browser.switch_to.active_element.get_attribute("aria-label") == "Take block 2 away"
     page.counted()
     assert page.probabilities("plain") == first
     assert page.text("#verdict") == "All blocks are in place."
@@ -318,6 +320,14 @@ def test_int8_is_smaller_and_agrees(page):
     page.counted()
     assert not page.all("#int8-tables table")
     assert "INT8" not in page.text("#answers")
+
+
+def test_int8_turned_off_while_it_is_counted(page):
+    page.click("#int8")
+    page.until("document.querySelector('#int8-tables').textContent === 'Counting …'")
+    page.click("#int8")
+    page.until("document.querySelector('#int8-tables').textContent === ''")
+    page.counted()
 
 
 def test_features_of_each_stage(page):
@@ -407,6 +417,7 @@ def test_the_depth_slider_shows_stored_measurements(page):
     page.click("summary")
     assert len(page.all("#depth-tables thead th[scope=col]")) == 4
     assert page.text("#depth-tables caption") == "Training accuracy in %"
+    assert len(page.all("#training .uplot")) == len(page.all("#gradient .uplot")) == 1
 
 
 # Who uses it, and where.
@@ -574,16 +585,21 @@ def test_500_pictures_are_counted_within_2_s(page):
 @pytest.mark.parametrize("harm", ["missing", "damaged"])
 def test_a_network_that_is_not_there_is_named_and_others_work(open_page, damaged, harm):
     file = damaged / "data" / "resnet56.onnx.js"
-    file.unlink() if harm == "missing" else file.write_text(file.read_text().replace("'H4sI", "'AAAA"))
+    whole = file.read_text()
+    file.unlink() if harm == "missing" else file.write_text(whole.replace("'H4sI", "'AAAA"))
     page = open_page(damaged)
     page.answered()
     page.click("[name=depth][value='56']")
     page.until("!document.querySelector('#trouble').hidden")
     assert page.text("#trouble") == f"data/resnet56.onnx.js is {harm}: build this page again, as its last lines say."
     assert page.says("resnet") == page.says("plain") == "no network"
+    assert page.text("#verdict") == "" and set(page.accuracies("plain")) == {"…"}
     page.depth(8)
     assert "%" in page.says("resnet")
     assert not page.one("#trouble").is_displayed()
+    file.write_text(whole)
+    page.depth(56)
+    assert "%" in page.says("resnet")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from torch import Tensor
 from sg_resnets.course import gates
 from sg_resnets.course.experiments import KINDS
 from sg_resnets.course.setups import COURSE, Job, Setup, load_images, train_all, untrained
-from sg_resnets.data import IN_MEMORY, InMemoryImages, in_memory
+from sg_resnets.data import InMemoryImages, in_memory
 from sg_resnets.data.image_tensors import balanced_first
 from sg_resnets.diagnostics import lesion
 from sg_resnets.diagnostics.gradient_flow import first_to_last, gradient_flow
@@ -36,7 +36,7 @@ from sg_resnets.utils.hooks import evaluating
 
 NETWORKS = replace(COURSE, samples=None, epochs=8)
 DEPTHS = (8, 20, 56)
-SLIDER = (8, 14, 20, 32, 44)
+SLIDER = (8, 14, 20, 32, 44, 56, 80, 110)
 # A run whose loss is NaN or infinite ends with its epoch, and its curves stay.
 STOP = (
     "training_hyperparams.phase_callbacks=[TrainingCurves,"
@@ -95,6 +95,7 @@ def make(
 def card(networks: dict[str, Any], curves: dict[str, Any]) -> str:
     """Return the card, Markdown: what the files are, how they are made again, and what they showed."""
     environment = Environment(keep_trailing_newline=True)
+    environment.tests["finite"] = math.isfinite
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     environment.filters["short"] = lambda number: f"{float(f'{number:.2g}'):,g}"
     environment.filters["thousands"] = lambda count: f"{count:,}"
@@ -130,14 +131,11 @@ def write_networks(folder: Path, setup: Setup, depths: Sequence[int], data: Pict
             "parameters": sum(parameter.numel() for parameter in one.network.parameters()),
             **_write_files(folder, f"{kind}{depth}", one.network, calibration, data),
             **_measured(one.network, data),
-            "epochs": _columns(one.records),
         }
         for (kind, depth), one in zip(order, trained, strict=True)
     ]
-    source = IN_MEMORY[setup.dataset]
     return {
         "classes": data.stored.class_names,
-        "normalisation": {"mean": source.mean[0], "std": source.std[0], "side": setup.size},
         "pictures": {"file": "pictures.bin", "count": len(data.shown), "side": data.stored.size},
         "training": {"recipe": setup.recipe, "dataset": setup.dataset, "epochs": setup.epochs, "seed": SEED},
         "tested": len(data.stored),

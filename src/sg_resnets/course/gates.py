@@ -123,7 +123,8 @@ def _write(network: nn.Module, blocks: list[str], path: Path, kind: str) -> None
         "shortcut": torch.ones(len(blocks)),
     }
     model = exporter.export(FromPictures(frozen, blocks), inputs, OUTPUTS, exporter.OPSET)
-    info = onnx.FileInfo(mean=source.mean, std=source.std, size=(source.size, source.size), kind=kind)
+    # Its pictures are not normalised, so it says no mean and no std.
+    info = onnx.FileInfo(size=(source.size, source.size), kind=kind)
     onnx.save(onnx.store_integers(model, scales), path, info)
 
 
