@@ -9,6 +9,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-
 
 .PHONY: install demo notebooks site bench gpu gpu-wheels lint tables test test-unit test-all launchers test-faults test-lowest soak lock clean
 
+# Two pips in one environment would harm each other.
+.NOTPARALLEL:
+
 install: .venv/installed
 dev: .venv/installed-dev
 .PHONY: dev

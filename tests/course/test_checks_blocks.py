@@ -53,27 +53,32 @@ def made(after):
 
 
 class Sequential(nn.Module):
-    """Other names, an nn.Sequential, biases, modules for ReLU, in-place, zeros by concatenation."""
+    """Made in another order, an nn.Sequential, biases, modules for ReLU, in-place, zeros by concatenation."""
 
     def __init__(self, inside, outside, step):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inside, outside, 3, step, 1),
-            nn.BatchNorm2d(outside),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outside, outside, 3, 1, 1),
-            nn.BatchNorm2d(outside),
-        )
+        self.bn1, self.bn2 = nn.BatchNorm2d(outside), nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1)
+        self.conv1 = nn.Conv2d(inside, outside, 3, step, 1)
         self.step, self.out = step, nn.ReLU(inplace=True)
 
+    def body(self):
+        return nn.Sequential(self.conv1, self.bn1, self.out, self.conv2, self.bn2)
+
     def forward(self, x):
-        y = self.body(x)
+        y = self.body()(x)
         if self.step != 1:
             x = F.max_pool2d(x, 1, self.step)
             zeros = torch.zeros(len(x), (y.shape[1] - x.shape[1]) // 2, *x.shape[2:])
             x = torch.cat([zeros, x, zeros], 1)
         y += x
         return self.out(y)
+
+
+def renamed(self, *args):
+    self.first = self.conv1
+    del self.conv1
+    self.branch = lambda x: self.bn2(self.conv2(F.relu(self.bn1(self.first(x)))))
 
 
 def zero_last(self, *args):
@@ -164,6 +169,7 @@ def test_a_bias_before_batch_norm_is_accepted_and_named(capsys):
     ("make", "words"),
     [
         (Stub, "owns no convolution"),
+        (made(renamed), "are to be called conv1, bn1, conv2, bn2"),
         (Fresh, "owns no convolution"),
         (lambda *args: Block(*args).forward, "is a method, not an nn.Module"),
         (changed(forward=lambda self, x: None), "gives nothing back"),
@@ -247,10 +253,10 @@ class Residual(ResidualBlock):
 class Branch(ResidualBlock):
     def __init__(self, in_channels, channels, stride, config):
         super().__init__()
-        self.branch = Sequential(in_channels, channels, stride).body
+        self.__dict__["_modules"] = dict(Sequential(in_channels, channels, stride)._modules)
 
     def residual(self, x):
-        return self.branch(x)
+        return Sequential.body(self)(x)
 
 
 def residual(function):

@@ -1,11 +1,14 @@
 """What the checks of lesson 1 take, and what they say of answers that are wrong."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from sg_resnets.course import checks
+from sg_resnets.course.setups import untrained
 
 
 def unit(channels_in, channels, stride=1, bias=False):
@@ -30,7 +33,9 @@ def sequence(layers):
 class Functional(nn.Module):
     def __init__(self, layers, shortcut=False, after=lambda y: y):
         super().__init__()
-        self.convs = nn.ModuleList([nn.Conv2d(1 if i == 0 else 6, 6, 3, padding=1) for i in range(layers - 1)])
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(6 if i else 1, 6, 3, 1 if i else 2, padding=1) for i in range(layers - 1)]
+        )
         self.norms = nn.ModuleList([nn.BatchNorm2d(6) for _ in self.convs])
         self.fc = nn.Linear(6, 10)
         self.shortcut, self.after = shortcut, after
@@ -43,13 +48,19 @@ class Functional(nn.Module):
 
 
 def blocks(layers):
-    """Nested, ReLU in place, pooled on the way."""
-    parts = [nn.Sequential(nn.Conv2d(1 if i == 0 else 4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
-             for i in range(layers - 1)]  # fmt: skip
-    return nn.Sequential(parts[0], nn.MaxPool2d(2), *parts[1:], *head())
+    """Nested, ReLU in place, with biases, wider and wider."""
+    parts = [nn.Sequential(nn.Conv2d(3 + i if i else 1, 4 + i, 3, 1 if i else 2, padding=1), nn.BatchNorm2d(4 + i),
+             nn.ReLU(inplace=True)) for i in range(layers - 1)]  # fmt: skip
+    return nn.Sequential(*parts, *head(layers + 2))
 
 
-@pytest.mark.parametrize("make", [sequence, Functional, blocks])
+def named(layers):
+    """With names, and an average by hand."""
+    parts = {f"{i}": part for i, part in enumerate(body(layers))}
+    return nn.Sequential(OrderedDict(**parts, pool=nn.AvgPool2d(7), flat=nn.Flatten(), classes=nn.Linear(4, 10)))
+
+
+@pytest.mark.parametrize("make", [sequence, named, blocks])
 def test_plain_networks_are_right(make, capsys):
     before = torch.get_rng_state()
     checks.plain_net(make)
@@ -96,6 +107,12 @@ def relu_before_norm(layers):
         (repeated, "has 3 layers with weights"),
         (norm_shared, "uses one BatchNorm2d 7 times"),
         (Unused, "layers that its forward does not use"),
+        (Functional, "is a Functional: one nn.Sequential is asked for"),
+        (lambda layers: nn.Sequential(*body(layers), nn.MaxPool2d(2), *head()), "has a MaxPool2d"),
+        (lambda layers: nn.Sequential(*body(layers), nn.Dropout(), *head()), "has a Dropout"),
+        (lambda layers: nn.Sequential(*unit(1, 4), *[part for _ in range(layers - 2) for part in unit(4, 4, 2)],
+         *head()), "the strides of plain_net(8) are 1, 2, 2, 2, 2, 2, 2: the first"),
+        (lambda layers: nn.Sequential(sequence(layers)), "is to end with three modules"),
         (without_kind(nn.BatchNorm2d), "7 convolutions and 0 batch-norms"),
         (without_kind(nn.ReLU), "layer 2 of plain_net(8) gets negative values"),
         (relu_before_norm, "layer 2 of plain_net(8) gets negative values"),
@@ -163,6 +180,18 @@ LOSS, EMPTY, BACK, STEP = (
     "lines, words",
     [
         (["..."], "gives nothing back"),
+        (["network.eval()", LOSS, EMPTY, BACK, STEP, "return loss"], "in evaluation mode"),
+        (
+            [
+                LOSS,
+                EMPTY,
+                BACK,
+                "with torch.no_grad():",
+                "  for p in network.parameters(): p -= 0.5 * p.grad",
+                "return loss",
+            ],
+            "not by the optimizer's step",
+        ),
         ([LOSS, EMPTY, BACK, STEP], "gives nothing back"),
         ([LOSS, BACK, STEP, "return loss"], "the gradient of the first is still there"),
         ([LOSS, EMPTY, STEP, "return loss"], "there was no gradient"),
@@ -187,6 +216,8 @@ def test_a_guess_is_one_of_the_answers(capsys):
     assert "Your guess: a." in capsys.readouterr().out
     with pytest.raises(checks.WrongAnswer, match="choose one of 'a', 'b'"):
         checks.guess(..., "a", "b")
+    with pytest.raises(checks.WrongAnswer, match="choose one of 'a', 'b'"):
+        checks.guess(torch.ones(2), "a", "b")
 
 
 def copying(fill):
@@ -225,7 +256,9 @@ def middle(value):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (copying(lambda weight: ...), "looks at a pixel's neighbours too"),
+        (copying(lambda weight: ...), "nothing is written into them yet"),
+        (copying(nn.init.xavier_normal_), "looks at a pixel's neighbours too"),
+        (lambda channels: nn.Conv2d(channels, channels, 1), "a convolution of (1, 1), not of 3x3"),
         (copying(lambda weight: weight.zero_()), "all of its weights are 0"),
         (copying(middle(1)), "the sum of all channels"),
         (copying(lambda weight: weight.fill_(1)), "looks at a pixel's neighbours"),
@@ -258,6 +291,15 @@ class Partly(nn.Module):
         for i, part in enumerate(self.body):
             x = part(x) + (x if i == 1 else 0)
         return self.head(x)
+
+
+def test_the_line_that_is_told_is_the_students():
+    def answer(channels):
+        mine = torch.ones(channels, channels)
+        return untrained(mine)
+
+    with pytest.raises(checks.WrongAnswer, match="at `return untrained"):
+        checks.copying(answer)
 
 
 def test_a_way_around_any_layer_is_found():

@@ -168,6 +168,7 @@ LOSS_WRONG = {
         "1,000",
     ),
     "not written": (lambda s, t, T: ..., "gives nothing back"),
+    "in place": (lambda s, t, T: T**2 * kl(s, t.data.add_(1), T), "writes into the logits"),
     "other": (lambda s, t, T: ((s - t.detach()) ** 2).mean(), "gives [0-9.]+ where"),
 }
 

@@ -57,6 +57,16 @@ def _outputs(layers, x):
     return [x := layer(x) for layer in layers]
 
 
+def evaluated(network, *others):
+    norms = forward_hooks(network.eval(), *others)
+    network.train()
+    return norms
+
+
+def the_first_ones(network, layers, images, labels):
+    return forward_hooks(network, list(network)[: len(layers)], images, labels)
+
+
 def squared_sum(gradient):
     return gradient.square().sum()
 
@@ -98,6 +108,9 @@ def test_a_probe_may_hook_forwards_or_backwards(probe, capsys):
         (outputs_alone, "norms of the outputs themselves"),
         (whole_network, "gives 5 numbers, where 4 are needed"),
         (keeps, "a second time"),
+        (lambda network, *others: forward_hooks(network.eval(), *others), "leaves the network in evaluation mode"),
+        (evaluated, "norms in evaluation mode"),
+        (the_first_ones, "asked for the first layer and the third"),
     ],
 )
 def test_a_wrong_probe_is_told_what_it_measures(probe, words):
@@ -233,7 +246,7 @@ def zero_bias(depth, width, variance):
     layers = [layer(width, variance, bias=True) for _ in range(depth)]
     for each in layers:
         nn.init.zeros_(each[0].bias)
-    return nn.ModuleList(layers)
+    return nn.Sequential(*layers)
 
 
 @pytest.mark.parametrize("answer", [stack, zero_bias, lambda d, w, v: nn.Sequential(*[Layer(w, v) for _ in range(d)])])
@@ -248,6 +261,7 @@ def test_a_stack_may_be_of_sequentials_or_of_modules(answer):
     [
         (lambda d, w, v: ..., "gives nothing back"),
         (lambda d, w, v: [layer(w, v)] * d, "is a list"),
+        (lambda d, w, v: nn.ModuleList(stack(d, w, v)), "is a ModuleList, not an nn.Sequential"),
         (lambda d, w, v: nn.Sequential(*[layer(w, v)] * d), "its layers are one layer"),
         (lambda d, w, v: stack(d + 1, w, v), "has 5 layers"),
         (lambda d, w, v: nn.Sequential(*[part for one in stack(d, w, v) for part in one]), "modules of their own"),

@@ -85,7 +85,9 @@ def quantized(x, s, z, dtype, rounded=torch.round, low=None, high=None):
 
 def by_python(x, s, z, dtype):
     info = torch.iinfo(dtype)
-    return torch.tensor([max(info.min, min(info.max, round(v / s) + z)) for v in x.tolist()], dtype=dtype)
+    steps = zip(x.flatten().tolist(), torch.as_tensor(s).expand(x.shape).flatten().tolist(), strict=True)
+    found = [max(info.min, min(info.max, round(value / step) + z)) for value, step in steps]
+    return torch.tensor(found, dtype=dtype).view(x.shape)
 
 
 QUANTIZE_RIGHT = {
@@ -96,6 +98,12 @@ QUANTIZE_RIGHT = {
     ),
 }
 QUANTIZE_WRONG = {
+    "one scale": (
+        lambda x, s, z, d: (
+            (torch.round(x / torch.as_tensor(s).max()) + z).clamp(torch.iinfo(d).min, torch.iinfo(d).max).to(d)
+        ),
+        "scale for each row",
+    ),
     "not written": (lambda x, s, z, dtype: None, "gives nothing back"),
     "no clamp": (lambda x, s, z, dtype: ((x / s).round() + z).to(torch.int32).to(dtype), "wraps around"),
     "cut": (lambda x, s, z, dtype: quantized(x, s, z, dtype, torch.trunc), "cut off to 0"),
@@ -141,6 +149,9 @@ DEQUANTIZE_WRONG = {
     "no zero point": (lambda q, s, z: s * q.float(), "left out"),
     "divided": (lambda q, s, z: (q.float() - z) / s, "divided by the scale"),
     "integers": (lambda q, s, z: (s * (q.float() - z)).int(), "floats"),
+    "number": (lambda q, s, z: float(s) * (q.float() - z), "ends with RuntimeError"),
+    "one scale": (lambda q, s, z: torch.as_tensor(s).max() * (q.float() - z), "with a scale for each row"),
+    "double": (lambda q, s, z: s * (q.double() - z), "torch.float64: floats are asked for, float32"),
     "other": (lambda q, s, z: q.float() * 3, "stands for 0"),
 }
 test_right_dequantize, test_wrong_dequantize = (

@@ -86,6 +86,7 @@ def test_recipes_are_right(write, text, capsys):
     "text, words",
     [
         ("...  # your turn\n", "is not written yet"),
+        (SHORT + "...\n", "is not written yet"),
         ("- a\n- b", "holds no `key: value`"),
         (SHORT.replace("lr: 0.02", "lr 0.02"), "is no YAML"),
         (SHORT.replace("  -", "\t-"), "is no YAML"),

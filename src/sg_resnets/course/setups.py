@@ -112,14 +112,14 @@ def _train(job: Job, folder: str) -> tuple[ResNetConfig, dict[str, Tensor], list
     from super_gradients import Trainer, init_trainer
     from super_gradients.common.environment.cfg_utils import load_recipe
 
-    from sg_resnets.runs.build import only_warnings
+    from sg_resnets.runs.build import quiet
 
     init_trainer()
     overrides = [f"architecture={job.architecture}", f"training_hyperparams.seed={job.seed}"]
     overrides += [f"epochs={job.setup.epochs}", f"dataset_params={job.setup.dataset}"]
     samples = "null" if job.setup.samples is None else job.setup.samples
     overrides.append(f"++dataset_params.train_dataset_params.max_samples={samples}")
-    with only_warnings():
+    with quiet():
         cfg = load_recipe(job.setup.recipe, overrides=[*overrides, *job.overrides])
         with open_dict(cfg):
             cfg.ckpt_root_dir = folder

@@ -10,8 +10,8 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 import hydra
@@ -27,6 +27,7 @@ from tqdm import tqdm
 from sg_resnets.host.auto_resume import AUTO
 from sg_resnets.host.current_run import as_data
 from sg_resnets.host.entry import apply_shortcuts, one_line_errors, refuse_wrong_recipe
+from sg_resnets.runs.build import quiet
 from sg_resnets.runs.recipes import SHORTCUTS, is_quantization
 from sg_resnets.training.lr_range import RateCurve, diverges
 from sg_resnets.utils.errors import SgResnetsError
@@ -168,7 +169,7 @@ def sweep_recipe(recipe: Any, sweep: RateSweep) -> None:
             recipe.training_hyperparams.phase_callbacks = [sweep]
             sweep.asked = as_data(recipe.training_hyperparams.get("initial_lr"))
             recipe.ckpt_root_dir, recipe.multi_gpu = folder, "Off"
-        with suppress(SweepOver), warnings_alone():
+        with suppress(SweepOver), quiet(logging.INFO):
             Trainer.train_from_config(recipe)
 
 
@@ -193,14 +194,3 @@ def refuse_what_cannot_be_swept(recipe: Any) -> None:
             "find-lr trains in one process: add multi_gpu=Off num_gpus=null, and "
             "training_hyperparams.batch_accumulate=N for steps as large as those of N processes"
         )
-
-
-@contextmanager
-def warnings_alone() -> Iterator[None]:
-    """While open, SuperGradients says what is wrong, and not what it does."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -28,10 +28,11 @@ _WHICH_IMAGES = (
 
 
 @contextlib.contextmanager
-def only_warnings() -> Iterator[None]:
-    """SuperGradients tells of every step; a command that prints a table does not."""
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """While open, what is no graver than `level` is not logged: SuperGradients tells of every step, and a command that
+    prints a table does not."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(level)
     try:
         yield
     finally:
@@ -59,7 +60,7 @@ def recipe_of(state: Mapping[str, Any], plugins: Sequence[str]) -> DictConfig:
 
 def build_network(recipe: DictConfig, checkpoint: Path | None = None) -> Any:
     """Return the recipe's network by SuperGradients' own factory, with the checkpoint's weights, loaded strictly."""
-    with only_warnings():
+    with quiet():
         return models.get(
             recipe.architecture,
             arch_params=OmegaConf.to_container(recipe.arch_params),

@@ -22,7 +22,7 @@ from sg_resnets.runs.build import (
     build_quantized,
     follow_split,
     loader_of,
-    only_warnings,
+    quiet,
     reads_folder,
     recipe_of,
 )
@@ -114,7 +114,7 @@ def evaluate_checkpoint(
     quantized = is_quantized(state["net"])
     network = build_quantized(recipe, state) if quantized else build_network(recipe, path)
     collected = Collect()
-    with only_warnings(), TemporaryDirectory() as folder:  # SuperGradients makes one; nothing is written into it
+    with quiet(), TemporaryDirectory() as folder:  # SuperGradients makes one; nothing is written into it
         loader = loader_of(recipe, "val")
         names = class_names_of(loader.dataset)
         refuse_other_classes(path, state, names or [], is_final=True)

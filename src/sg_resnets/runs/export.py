@@ -22,7 +22,7 @@ from sg_resnets.runs.build import (
     build_quantized,
     follow_split,
     loader_of,
-    only_warnings,
+    quiet,
     recipe_of,
 )
 from sg_resnets.runs.checkpoints import load, write_safetensors
@@ -174,14 +174,14 @@ def _calibrated(network: Any, recipe: DictConfig, params: QuantizationParams) ->
 
     def quantised(params: QuantizationParams) -> QuantizedNetwork:
         quantised = insert_quantizers(network, params)
-        with only_warnings(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(OmegaConf.select(recipe, "training_hyperparams.seed", default=42))
             calibrate(quantised, loader_of(recipe, "calib"), params)
         return quantised
 
     if params.max_drop is None:
         return quantised(params)
-    with only_warnings():
+    with quiet():
         test_loader = loader_of(recipe, "val")
     within = within_drop(quantised, params, network, test_loader)
     print(f"max_drop {params.max_drop}: {within}")

@@ -38,7 +38,8 @@ def describe_result(row: Mapping[str, str]) -> str:
     count = len(row["seeds"].split())
     seeds = f"{count} seed{'s' * (count != 1)}" if count else ""
     where = ", ".join(filter(None, (seeds, f"{row['minutes']} min" if row["minutes"] else "", row["hardware"])))
-    return f"{row['metric']} {row['mean']}{spread} ({where})" + (f"; {row['note']}" if row["note"] else "")
+    where = f" ({where})" if where else ""
+    return f"{row['metric']} {row['mean']}{spread}{where}" + (f"; {row['note']}" if row["note"] else "")
 
 
 def our_recipes() -> list[str]:

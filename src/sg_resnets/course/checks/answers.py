@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -15,6 +16,9 @@ import torch
 from torch import Tensor
 
 from sg_resnets.utils.errors import SgResnetsError, one_line
+
+# Where the code lies that is not a student's: Python's, what is installed, and this library's.
+_NOT_THEIRS = (*(sysconfig.get_path(of) for of in ("stdlib", "purelib", "platlib")), str(files("sg_resnets")))
 
 
 class WrongAnswer(SgResnetsError):
@@ -35,7 +39,7 @@ def guess(given: Any, *options: Any) -> None:
     Raises:
         WrongAnswer: it is none of the options.
     """
-    if given not in options:
+    if not isinstance(given, str | int | float) or given not in options:
         raise WrongAnswer(f"guess is {given!r}: choose one of {', '.join(map(repr, options))}")
     print(f"Your guess: {given}.")
 
@@ -49,10 +53,9 @@ def call(name: str, function: Callable[..., Any], *args: Any) -> Any:
     try:
         given = function(*args)
     except Exception as error:
-        theirs = [
-            frame for frame in traceback.extract_tb(error.__traceback__)[1:] if "site-packages" not in frame.filename
-        ]
-        at = f", at `{one_line(theirs[-1].line)}`" if theirs and theirs[-1].line else ""
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [frame.line for frame in frames if frame.line and not frame.filename.startswith(_NOT_THEIRS)]
+        at = f", at `{one_line(theirs[-1])}`" if theirs else ""
         raise WrongAnswer(f"{name} ends with {type(error).__name__}: {one_line(error)}{at}") from None
     if given is None or given is Ellipsis:
         raise WrongAnswer(f"{name} gives nothing back: is its `return` written?")
@@ -69,6 +72,8 @@ def tensor(name: str, given: Any, shape: tuple[int, ...]) -> Tensor:
         raise WrongAnswer(f"{name} gives {_a(given)}, not a tensor")
     if tuple(given.shape) != shape:
         raise WrongAnswer(f"{name} gives the shape {tuple(given.shape)}, where {shape} is needed")
+    if given.dtype is torch.bool:
+        raise WrongAnswer(f"{name} gives True and False, not numbers")
     if not given.isfinite().all():
         raise WrongAnswer(f"{name} gives NaN or infinity")
     return given

@@ -35,6 +35,7 @@ def block(make: Callable[[int, int, int], Any]) -> None:
         output, layers = _run(name, module, x, (4, channels, SIZE // stride, SIZE // stride))
         first, first_norm, second, second_norm = _basic_layers(name, module, layers)
         _check_change_of_shape(name, first, second, channels, stride)
+        _check_names(name, module, layers)
         biased |= first.bias is not None or second.bias is not None
         with torch.no_grad():
             y = first_norm(first(x)).relu()
@@ -62,7 +63,7 @@ def block(make: Callable[[int, int, int], Any]) -> None:
                 **{words: (branch + wrong).relu() for words, wrong in _wrong_shortcuts(x, channels, stride).items()},
             }
         compare(name, output, (branch + shortcut).relu(), mistakes, "this is not relu(F(x) + shortcut(x))")
-    note = "; its convolutions' biases do nothing, as a batch-norm follows" if biased else ""
+    note = "; its convolutions' biases do nothing, as a batch-norm follows: leave them out" if biased else ""
     right(f"relu(F(x) + shortcut(x)), with the shape kept and with it changed{note}")
 
 
@@ -144,6 +145,12 @@ def _check_change_of_shape(name: str, first: nn.Conv2d, second: nn.Conv2d, chann
         raise WrongAnswer(f"{name}: the channels change in the second convolution; in the paper they do in the first")
 
 
+def _check_names(name: str, module: nn.Module, ran: Sequence[nn.Module]) -> None:
+    names = ("conv1", "bn1", "conv2", "bn2")
+    if [getattr(module, one, None) for one in names] != ran:
+        raise WrongAnswer(f"{name}: in the order in which they run, its layers are to be called {', '.join(names)}")
+
+
 def _wrong_shortcuts(x: Tensor, channels: int, stride: int) -> dict[str, Tensor]:
     if stride == 1:
         return {}
@@ -187,6 +194,7 @@ def residual_block(cls: Any) -> None:
         output, layers = _run(name, branch, x, (4, channels, SIZE // stride, SIZE // stride))
         first, first_norm, second, second_norm = _basic_layers(name, module, layers)
         _check_change_of_shape(name, first, second, channels, stride)
+        _check_names(name, module, layers)
         with torch.no_grad():
             expected = second_norm(second(first_norm(first(x)).relu()))
             shortcut = ZeroPad(channels - IN, stride)(x)

@@ -77,6 +77,29 @@ def _plain_net(name: str, network: nn.Module, layers: int) -> None:
             f"in {name} a way leads around some layers: with a batch-norm that gives zero alone, the output still "
             "depends on the picture, and a plain network has no such way"
         )
+    _layers_alike(name, network, kinds[nn.Conv2d], pictures)
+
+
+def _layers_alike(name: str, network: nn.Module, convs: Sequence[Any], pictures: Tensor) -> None:
+    """Check what the text asks for, so that the cells after it can work with the network."""
+    for kind in (nn.modules.dropout._DropoutNd, nn.modules.pooling._MaxPoolNd):
+        for module in network.modules():
+            if isinstance(module, kind):
+                raise WrongAnswer(f"{name} has a {type(module).__name__}, which is none of a plain network's links")
+    strides = [conv.stride for conv in convs]
+    if strides[0] != (2, 2) or any(stride != (1, 1) for stride in strides[1:]):
+        raise WrongAnswer(
+            f"the strides of {name} are {', '.join(str(stride[0]) for stride in strides)}: the first convolution alone "
+            "has 2, the others 1"
+        )
+    if not isinstance(network, nn.Sequential):
+        raise WrongAnswer(
+            f"{name} is a {type(network).__name__}: one nn.Sequential is asked for, which can be taken apart"
+        )
+    with torch.no_grad():
+        maps = nn.Sequential(*list(network)[:-3])(pictures)
+    if maps.ndim != 4 or maps.shape[2:] != (7, 7):
+        raise WrongAnswer(f"{name} is to end with three modules: the average, nn.Flatten and the linear layer")
 
 
 def _logits(name: str, given: Tensor) -> None:
@@ -113,10 +136,14 @@ def train_step(step: Step) -> None:
     labels = torch.arange(8) % 3
     weights = 0.1 * torch.randn(3, 5, generator=generator)
     theirs, ours, piled, summed = (_linear(weights) for _ in range(4))
-    optimizers = [SGD(network.parameters(), lr=0.5) for network in (theirs, ours, piled, summed)]
+    optimizers = [SGD(network.parameters(), lr=0.5, momentum=0.5) for network in (theirs, ours, piled, summed)]
+    modes: list[bool] = []
+    theirs.register_forward_hook(lambda network, *_: modes.append(network.training))
     for batch in batches:
         loss = number("step", call("step", step, theirs, optimizers[0], batch, labels))
         expected = _step(ours, optimizers[1], batch, labels)
+        if not all(modes):
+            raise WrongAnswer("the network trains in evaluation mode, in which batch-norm does not use the batch")
         _step(piled, optimizers[2], batch, labels, empty=False)
         _step(summed, optimizers[3], batch, labels, reduction="sum")
         if close(theirs.weight, weights) and batch is batches[0]:
@@ -129,6 +156,8 @@ def train_step(step: Step) -> None:
             raise WrongAnswer("in the second step the gradient of the first is still there, and is added to")
         if close(theirs.weight, summed.weight) and not close(theirs.weight, ours.weight):
             raise WrongAnswer("the gradient grows with the number of pictures: the loss is their sum, not their mean")
+        if batch is batches[1] and not optimizers[0].state:
+            raise WrongAnswer("the weights move, but not by the optimizer's step, which does more than this")
         if not close(theirs.weight, ours.weight):
             raise WrongAnswer(
                 "the weights move, but not along the gradient of the cross-entropy of the network's output and the "
@@ -169,8 +198,13 @@ def copying(make: Callable[[int], nn.Module]) -> None:
             conv = call(f"copying({channels})", make, channels)
             if not isinstance(conv, nn.Conv2d):
                 raise WrongAnswer(f"copying gives {type(conv).__name__}, not a convolution")
+            if conv.kernel_size != (3, 3):
+                raise WrongAnswer(f"copying gives a convolution of {conv.kernel_size}, not of 3x3")
             maps = torch.rand(2, channels, 5, 6)
             output = tensor(f"copying({channels})", call(f"copying({channels})", conv, maps), tuple(maps.shape))
+            torch.manual_seed(0)
+            if torch.equal(conv.weight, nn.Conv2d(channels, channels, 3).weight):
+                raise WrongAnswer("the weights are as PyTorch has drawn them: nothing is written into them yet")
             _copies(conv, maps, output.detach())
     right("a convolution that copies its input.")
 

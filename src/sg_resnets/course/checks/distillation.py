@@ -94,8 +94,11 @@ def kd_loss(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
         WrongAnswer: what is wrong.
     """
     student, teacher = (z.requires_grad_() for z in _logits())
+    before = student.detach().clone(), teacher.detach().clone()
     with torch.enable_grad():
         loss = call("kd_loss", function, student, teacher, T)
+    if not all(map(torch.equal, before, (student, teacher))):
+        raise WrongAnswer("kd_loss writes into the logits that it is given: make new tensors")
     if isinstance(loss, Tensor) and loss.ndim:
         what = {(N,): "one number for each image", (N, K): "one number for each image and class"}
         raise WrongAnswer(

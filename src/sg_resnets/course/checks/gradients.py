@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_resnets.course.checks.answers import WrongAnswer, call, close, compare, number, numbers, right, tensor
+from sg_resnets.utils.hooks import evaluating
 
 Probe = Callable[[nn.Module, Sequence[nn.Module], Tensor, Tensor], Any]
 
@@ -23,14 +24,20 @@ def gradient_probe(probe: Probe) -> None:
     name = "the probe"
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        network = nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.Tanh()) for _ in range(4)), nn.Linear(6, 3))
+        parts = [nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh()) for _ in range(4)]
+        network = nn.Sequential(*parts, nn.Linear(6, 3))
         images, labels = 2 * torch.randn(5, 6), torch.arange(5) % 3
         layers = list(network)[:-1]
+        in_evaluation = _in_evaluation(network, images, labels)
         given = numbers(name, call(name, probe, network, layers, images, labels), len(layers))
         hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
         if any(getattr(module, kind) for module in network.modules() for kind in hooks):
             raise WrongAnswer(f"{name} leaves its hooks in the network: each later run would call them again")
         again = call(name, probe, network, layers, images, labels)
+        some = [0, 2]
+        of_some = call(name, probe, network, [layers[i] for i in some], images, labels)
+        if not all(module.training for module in network.modules()):
+            raise WrongAnswer(f"{name} leaves the network in evaluation mode, and it was in training mode")
     outputs = [images]
     for layer in network:
         outputs.append(layer(outputs[-1].requires_grad_()))
@@ -66,12 +73,26 @@ def gradient_probe(probe: Probe) -> None:
             "this is the gradient of the summed logits, not of the loss": norms(
                 gradients(outputs[-1].sum(), outputs[1:-1])
             ),
+            "these are norms in evaluation mode, in which batch-norm computes something else": in_evaluation,
         },
         "these are not the norms of dL/d(output), L the cross-entropy of the logits",
     )
     if len(again) != len(layers) or not close(numbers(name, again, len(layers)), expected):
         raise WrongAnswer(f"{name} gives something else when it is called a second time: what does it keep?")
-    right("the probe gives the gradient's norm at each layer's output, first to last, and leaves no hooks behind")
+    given = numbers(f"asked for {len(some)} of the layers, {name}", of_some, len(some))
+    if not close(given, expected[some]):
+        raise WrongAnswer(f"{name}: asked for the first layer and the third, it gives the norms of others")
+    right("the probe gives the gradient's norm at each layer's output, in their order, and leaves no hooks behind")
+
+
+def _in_evaluation(network: nn.Sequential, images: Tensor, labels: Tensor) -> Tensor:
+    """The norms that a probe of all layers but the last gives in evaluation mode."""
+    with evaluating(network):
+        outputs = [images]
+        for layer in network:
+            outputs.append(layer(outputs[-1]))
+        gradients = torch.autograd.grad(F.cross_entropy(outputs[-1], labels), outputs[1:-1])
+    return torch.stack([one.double().norm() for one in gradients])
 
 
 def through_jacobians(through: Callable[[Sequence[Tensor], Tensor], Any]) -> None:
@@ -184,7 +205,7 @@ def relu_stack(stack: Callable[[int, int, float], Any]) -> None:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         network = call(name, stack, depth, width, variance)
-    if not isinstance(network, nn.Sequential | nn.ModuleList):
+    if not isinstance(network, nn.Sequential):
         raise WrongAnswer(f"{name} is a {type(network).__name__}, not an nn.Sequential of layers")
     if len(network) == 2 * depth:
         raise WrongAnswer(f"{name}: Linear and ReLU are modules of their own; a layer is one module of both")

@@ -125,6 +125,12 @@ def quantize(function: Callable[[Tensor, float, int, torch.dtype], Tensor]) -> N
                 f"half steps go one way: 0.5, 1.5, 2.5 steps become {[int(q) - zero for q in given[:3]]}; half to even "
                 "is asked, which has no bias"
             )
+    x, scales = torch.tensor([[0.3, -0.7], [0.3, -0.7]]), torch.tensor([[0.25], [0.125]])
+    if _integers("with a scale for each row quantize", function, x, scales, 0, torch.int8).tolist() != [
+        [1, -3],
+        [2, -6],
+    ]:
+        raise WrongAnswer("quantize: with a scale for each row, a tensor, other integers are right")
     right("rounded half to even, stopped at the ends, and of the type that was asked for.")
 
 
@@ -139,8 +145,8 @@ def dequantize(function: Callable[[Tensor, float, int], Tensor]) -> None:
         q, scale = torch.tensor([low, low + 1, 0, 60, 99, high], dtype=dtype), 0.25
         given = tensor("dequantize", call("dequantize", function, q.clone(), scale, zero), (6,))
         exact = q.double()
-        if not given.is_floating_point():
-            raise WrongAnswer(f"dequantize gives {given.dtype}: it is to give the real numbers, floats")
+        if given.dtype is not torch.float32:
+            raise WrongAnswer(f"dequantize gives {given.dtype}: floats are asked for, float32 as the network's")
         if not close(given.double(), scale * (exact - zero)):
             recognise(
                 given,
@@ -156,6 +162,10 @@ def dequantize(function: Callable[[Tensor, float, int], Tensor]) -> None:
                 },
             )
             raise WrongAnswer(f"the integer {zero} stands for 0 and each step for 0.25: {low} is not {given[0]:g}")
+    q, scales = torch.tensor([[1, -3], [2, -6]], dtype=torch.int8), torch.tensor([[0.25], [0.125]])
+    given = tensor("dequantize", call("dequantize", function, q, scales, 0), (2, 2))
+    if not close(given, scales * q):
+        raise WrongAnswer("dequantize: with a scale for each row, a tensor, other numbers are right")
     right("the integers are real numbers again.")
 
 
@@ -329,7 +339,7 @@ def requantize(function: Callable[[Tensor, float, Tensor, float, int], Tensor]) 
     right("the accumulators are the next layer's uint8.")
 
 
-def _integers(name: str, function: Callable[..., Tensor], x: Tensor, scale: float, zero: int, dtype: Any) -> Tensor:
+def _integers(name: str, function: Callable[..., Tensor], x: Tensor, scale: Any, zero: int, dtype: Any) -> Tensor:
     handed = x.clone()
     given = tensor(name, call(name, function, handed, scale, zero, dtype), tuple(x.shape))
     if not torch.equal(handed, x):

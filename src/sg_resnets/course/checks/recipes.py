@@ -57,7 +57,7 @@ def recipe(file: str) -> None:
     path = Path(file)
     if not path.is_file():
         raise WrongAnswer(f"there is no {file}: run the cell that writes it")
-    if path.read_text().lstrip().startswith("..."):
+    if any(line.partition("#")[0].strip() == "..." for line in path.read_text().splitlines()):
         raise WrongAnswer(f"{file} is not written yet")
     try:
         written = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
