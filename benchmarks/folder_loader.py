@@ -25,7 +25,7 @@ from torchvision.transforms import v2
 
 from sg_resnets.data.check import look, look_at
 from sg_resnets.data.folder_loader import FolderLoader
-from sg_resnets.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolderImages
+from sg_resnets.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolderImages, read_pixels
 from sg_resnets.training.memory import keep_freed_memory
 
 PICTURES, BATCH, WORKERS, SIZE = 2000, 32, 2, 224
@@ -83,7 +83,13 @@ def loaders(root: Path, cache: Path) -> dict[str, DataLoader]:
         "torchvision": DataLoader(theirs, **how),
         "ours": FolderLoader(ImageFolderImages(str(root)), **how),
         "ours, cache: disk": FolderLoader(kept, **how),
+        "decoding alone": DataLoader(ImageFolder(str(root / "train"), loader=decoded), **how),
     }
+
+
+def decoded(path: str) -> int:
+    """Nothing is made of the pixels: no loader that reads its pictures as ours does is faster."""
+    return read_pixels(path).shape[-1]
 
 
 def seconds(loader: DataLoader) -> float:
