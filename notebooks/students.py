@@ -17,21 +17,23 @@ HERE = Path(__file__).parent
 HEADINGS = HERE.parent / "src/sg_resnets/course/checks/headings.json"
 SOLUTION = re.compile(r"^( *)### solution\n(?:( *\w+ = )[^\n]*\n|.*?^) *### end$", re.MULTILINE | re.DOTALL)
 INSTALL = """\
-# Where sg-resnets is installed this does nothing; elsewhere, as on Colab, it takes two minutes.
+# Where sg-resnets is installed this does nothing{}.
 from importlib.util import find_spec
 
 if find_spec("sg_resnets") is None:
     {}"""
 PIP = """%pip install --quiet "sg-resnets @ git+{}"
     %pip install --quiet --no-deps super-gradients==3.7.1 data-gradients==0.3.2"""
-NO_ADDRESS = 'raise SystemExit("sg-resnets is not installed here: docs/install.md says how")'
+NO_ADDRESS = 'raise SystemExit("sg-resnets is not installed here: its file docs/install.md says how")'
 
 
 def install_cell() -> str:
     """The first cell of code. The project's address is `urls.Repository` in pyproject.toml, and stands there alone."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
     address = project.get("urls", {}).get("Repository")
-    return INSTALL.format(PIP.format(address) if address else NO_ADDRESS)
+    if not address:
+        return INSTALL.format("", NO_ADDRESS)
+    return INSTALL.format("; elsewhere, as on Colab, it takes two minutes", PIP.format(address))
 
 
 def solved(notebook: dict[str, Any]) -> dict[str, Any]:

@@ -179,6 +179,7 @@ def test_a_bias_before_batch_norm_is_accepted_and_named(capsys):
         (changed(join=lambda self, branch, x: (branch.relu() + self.shortcut(x)).relu()), "at the end of the branch"),
         (changed(join=lambda self, branch, x: (branch * self.shortcut(x)).relu()), "are multiplied"),
         (changed(join=lambda self, branch, x: (branch - self.shortcut(x)).relu()), "is subtracted"),
+        (changed(join=lambda self, branch, x: (branch + self.shortcut(x).relu()).relu()), "a ReLU of its own"),
         (changed(join=lambda self, branch, x: (branch + 2 * self.shortcut(x)).relu()), "added twice"),
         (changed(join=lambda self, branch, x: (branch + self.shortcut(x)).tanh()), "not relu"),
         (

@@ -67,6 +67,11 @@ def the_first_ones(network, layers, images, labels):
     return forward_hooks(network, list(network)[: len(layers)], images, labels)
 
 
+def these_alone(network, layers, images, labels):
+    outputs = _outputs(layers, images)
+    return [gradient.norm() for gradient in torch.autograd.grad(F.cross_entropy(outputs[-1], labels), outputs)]
+
+
 def squared_sum(gradient):
     return gradient.square().sum()
 
@@ -110,6 +115,7 @@ def test_a_probe_may_hook_forwards_or_backwards(probe, capsys):
         (keeps, "a second time"),
         (lambda network, *others: forward_hooks(network.eval(), *others), "leaves the network in evaluation mode"),
         (evaluated, "norms in evaluation mode"),
+        (these_alone, "in a network of these layers alone"),
         (the_first_ones, "asked for the first layer and the third"),
     ],
 )
@@ -264,6 +270,7 @@ def test_a_stack_may_be_of_sequentials_or_of_modules(answer):
         (lambda d, w, v: nn.ModuleList(stack(d, w, v)), "is a ModuleList, not an nn.Sequential"),
         (lambda d, w, v: nn.Sequential(*[layer(w, v)] * d), "its layers are one layer"),
         (lambda d, w, v: stack(d + 1, w, v), "has 5 layers"),
+        (lambda d, w, v: stack(4, w, v), "has 4 layers, where depth=3"),
         (lambda d, w, v: nn.Sequential(*[part for one in stack(d, w, v) for part in one]), "modules of their own"),
         (lambda d, w, v: stack(d, w + 1, v), r"one nn.Linear\(width, width\)"),
         (lambda d, w, v: nn.Sequential(*[layer(w, v, bias=True) for _ in range(d)]), "has a bias"),
@@ -329,8 +336,10 @@ def test_the_skip_connections_gradient_may_be_a_pullback_or_a_matrix(answer):
         (lambda f, x, g: g * (1 + pulled_back(f, x, torch.ones(5))), "is a matrix here"),
         (lambda f, x, g: g + jacobian(f, x) @ g, "not transposed"),
         (lambda f, x, g: 2 * g + pulled_back(f, x, g), "twice through the shortcut"),
+        (lambda f, x, g: x + pulled_back(f, x, g), "x itself is added"),
         (lambda f, x, g: g - pulled_back(f, x, g), "minus sign"),
-        (lambda f, x, g: 1 + pulled_back(f, x, g), "not what back-propagation gives"),
+        (lambda f, x, g: 1 + pulled_back(f, x, g), "the 1 of the formula is the identity"),
+        (lambda f, x, g: g + 3 * pulled_back(f, x, g), "not what back-propagation gives"),
         (lambda f, x, g: torch.eye(5) + jacobian(f, x), r"shape \(5, 5\)"),
     ],
 )

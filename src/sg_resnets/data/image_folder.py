@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
@@ -148,7 +148,7 @@ class ImageFolderImages(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> "PixelSamples":
         """A finished batch: images float32 (B, C, *size), labels int64 (B,)."""
         indices = [*indices]  # those of a training seed the generators when one goes through them: `PlacedBatch`
-        pixels = torch.empty(len(indices), len(self.mean), *self.fitting.size, dtype=torch.uint8)
+        pixels = _empty((len(indices), len(self.mean), *self.fitting.size))
         draws = torch.rand(len(indices), TRIES, 4).tolist() if self._crops else [[]] * len(indices)
         for place, index, drawn in zip(pixels, indices, draws, strict=True):
             place.copy_(self._prepared(self.samples[index][0], drawn))
@@ -215,6 +215,14 @@ class ImageFolderImages(Dataset):
     def get_dataset_preprocessing_params(self) -> dict:
         """Return what a network has to know to predict on an image file: see `preprocessing_params`."""
         return preprocessing_params(self.class_names, self.fitting, mean=self.mean, std=self.std)
+
+
+def _empty(shape: tuple[int, ...]) -> Tensor:
+    """uint8, of any values; in a worker in the memory that it shares with the training, which saves a copy."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # as PyTorch's own `default_collate` does
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 class PixelSamples(Samples):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import sysconfig
 import traceback
@@ -186,7 +187,10 @@ def begin(lesson: int) -> None:
     def answer(
         shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: int | None = None
     ) -> None:
-        if isinstance(error, NameError) and (place := headings.get(error.name)):
+        line = (traceback.extract_tb(trace)[-1].line or "").strip()
+        if isinstance(error, NameError) and re.fullmatch(rf"guess = {error.name}\b.*", line):
+            error = WrongAnswer(f'guess is a word, so in quotes: "{error.name}"')
+        elif isinstance(error, NameError) and (place := headings.get(error.name)):
             error = WrongAnswer(f"there is no {error.name}: first run the cells from the top down to {place}")
         shell.showtraceback((type(error), error, trace), tb_offset=tb_offset)
 

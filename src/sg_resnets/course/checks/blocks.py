@@ -43,6 +43,7 @@ def block(make: Callable[[int, int, int], Any]) -> None:
             shortcut = ZeroPad(channels - IN, stride)(x)
             mistakes = {
                 "the shortcut is missing": branch.relu(),
+                "the shortcut passes a ReLU of its own": (branch + shortcut.relu()).relu(),
                 "the ReLU after the addition is missing": branch + shortcut,
                 "the last ReLU stands before the addition, not after it": branch.relu() + shortcut,
                 "there is a ReLU before the addition, at the end of the branch": (branch.relu() + shortcut).relu(),
@@ -72,8 +73,8 @@ def _check_owned(name: str, module: Any, other: Any) -> None:
         raise WrongAnswer(f"{name} is a {type(module).__name__}, not an nn.Module")
     if not any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
         raise WrongAnswer(
-            f"{name} owns no convolution: layers are made in `__init__` and set as attributes; those made in `forward` "
-            "or kept in a plain list are not the block's"
+            f"{name} owns no convolution: is `__init__` written? Layers are made there and set as attributes; those "
+            "made in `forward` or kept in a plain list are not the block's"
         )
     if {id(one) for one in module.parameters()} & {id(one) for one in other.parameters()}:
         raise WrongAnswer(f"{name}: two blocks share their layers: each block makes its own")
@@ -183,7 +184,7 @@ def residual_block(cls: Any) -> None:
     if cls.residual is ResidualBlock.residual:
         raise WrongAnswer("there is no `residual(x)` yet")
     for channels, stride in ((IN, 1), (2 * IN, 2)):
-        name = f"residual ({IN} to {channels} channels, stride {stride})"
+        name = f"the block ({IN} to {channels} channels, stride {stride})"
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
             module, other = (call(name, cls, IN, channels, stride, ResNetConfig((1,), (IN,))) for _ in range(2))

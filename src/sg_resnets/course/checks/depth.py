@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, right, tensor
-from sg_resnets.utils.hooks import watched
+from sg_resnets.utils.hooks import evaluating, watched
 
 _KINDS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Any]
@@ -44,12 +44,16 @@ def _plain_net(name: str, network: nn.Module, layers: int) -> None:
     weighty = kinds[nn.Conv2d] + kinds[nn.Linear]
     paths = [path for path, module in network.named_modules() if isinstance(module, _KINDS)]
     with torch.no_grad(), watched(network, paths, look):
-        logits = tensor(name, call(name, network.train(), pictures), (16, 10))
+        try:
+            logits = tensor(name, call(name, network.train(), pictures), (16, 10))
+        except WrongAnswer:
+            _padded(name, kinds[nn.Conv2d])
+            raise
     times = Counter(module for module, _ in seen)
     if len(weighty) != layers:
         raise WrongAnswer(
             f"{name} has {len(weighty)} layers with weights: {len(kinds[nn.Conv2d])} convolutions and "
-            f"{len(kinds[nn.Linear])} linear ones"
+            f"{len(kinds[nn.Linear])} linear"
         )
     if any(count > 1 for count in times.values()):
         repeated, count = times.most_common(1)[0]
@@ -70,7 +74,10 @@ def _plain_net(name: str, network: nn.Module, layers: int) -> None:
     later = [inputs for module, inputs in seen if isinstance(module, nn.Conv2d | nn.Linear)][1:]
     for place, inputs in enumerate(later, 2):
         if inputs.min() < 0:
-            raise WrongAnswer(f"layer {place} of {name} gets negative values, and what comes out of a ReLU has none")
+            raise WrongAnswer(
+                f"layer {place} of {name} gets negative values, and what comes out of a ReLU has none: is the ReLU the "
+                "last of what stands before it?"
+            )
     _logits(name, logits)
     if _goes_around(network, kinds[nn.BatchNorm2d], pictures):
         raise WrongAnswer(
@@ -80,12 +87,18 @@ def _plain_net(name: str, network: nn.Module, layers: int) -> None:
     _layers_alike(name, network, kinds[nn.Conv2d], pictures)
 
 
+def _padded(name: str, convs: Sequence[Any]) -> None:
+    if any(conv.kernel_size == (3, 3) and conv.padding in ((0, 0), "valid") for conv in convs):
+        raise WrongAnswer(f"{name}: a 3x3 convolution without padding loses the border of the picture")
+
+
 def _layers_alike(name: str, network: nn.Module, convs: Sequence[Any], pictures: Tensor) -> None:
     """Check what the text asks for, so that the cells after it can work with the network."""
     for kind in (nn.modules.dropout._DropoutNd, nn.modules.pooling._MaxPoolNd):
         for module in network.modules():
             if isinstance(module, kind):
                 raise WrongAnswer(f"{name} has a {type(module).__name__}, which is none of a plain network's links")
+    _padded(name, convs)
     strides = [conv.stride for conv in convs]
     if strides[0] != (2, 2) or any(stride != (1, 1) for stride in strides[1:]):
         raise WrongAnswer(
@@ -96,10 +109,16 @@ def _layers_alike(name: str, network: nn.Module, convs: Sequence[Any], pictures:
         raise WrongAnswer(
             f"{name} is a {type(network).__name__}: one nn.Sequential is asked for, which can be taken apart"
         )
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(network):
         maps = nn.Sequential(*list(network)[:-3])(pictures)
+        logits = network(pictures)
+        averaged = maps.mean((2, 3)) if maps.ndim == 4 else maps
+        fits = isinstance(network[-1], nn.Linear) and averaged.shape[1] == network[-1].in_features
+        from_averages = network[-1](averaged) if fits else averaged
     if maps.ndim != 4 or maps.shape[2:] != (7, 7):
         raise WrongAnswer(f"{name} is to end with three modules: the average, nn.Flatten and the linear layer")
+    if from_averages.shape != logits.shape or not close(from_averages, logits):
+        raise WrongAnswer(f"what the linear layer of {name} gets is not each channel's average over the picture")
 
 
 def _logits(name: str, given: Tensor) -> None:

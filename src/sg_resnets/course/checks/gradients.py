@@ -62,6 +62,9 @@ def gradient_probe(probe: Probe) -> None:
             ),
             "these are gradients of the weights, not of the outputs": norms(gradients(loss, weights)),
             "these are norms of the outputs themselves, not of their gradients": norms(outputs[1:-1]),
+            "these are the gradients in a network of these layers alone; `network` has more of them": norms(
+                gradients(F.cross_entropy(outputs[-2], labels), outputs[1:-1])
+            ),
             "these are gradients of the layers' inputs: each stands one layer too early": (
                 norms(gradients(loss, outputs[:-2]))
             ),
@@ -201,7 +204,13 @@ def relu_stack(stack: Callable[[int, int, float], Any]) -> None:
     Raises:
         WrongAnswer: it is something else.
     """
-    name, depth, width, variance = "the stack", 4, 200, 0.03
+    for depth in (4, 3):
+        _relu_stack(stack, depth, width=200, variance=0.03)
+    right("as many layers relu(W x) as asked for, no biases, weights of the variance that is asked for")
+
+
+def _relu_stack(stack: Callable[[int, int, float], Any], depth: int, width: int, variance: float) -> None:
+    name = "the stack"
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         network = call(name, stack, depth, width, variance)
@@ -236,7 +245,6 @@ def relu_stack(stack: Callable[[int, int, float], Any]) -> None:
             what,
         )
         x = linear.relu()
-    right(f"{depth} layers relu(W x), no biases, weights of the variance that is asked for")
 
 
 def _check_weights(name: str, weights: Tensor, width: int, variance: float) -> None:
@@ -281,6 +289,8 @@ def skip_gradient(function: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor
             "dF/dx is a matrix here; element by element it does not multiply": gradient * (1 + jacobian.sum(0)),
             "the branch's Jacobian is not transposed": gradient + jacobian @ gradient,
             "dL/dy comes twice through the shortcut": 2 * gradient + jacobian.T @ gradient,
+            "the 1 of the formula is the identity: times dL/dy it is dL/dy, not 1": 1 + jacobian.T @ gradient,
+            "x itself is added, and not what takes the shortcut on its way back": x + jacobian.T @ gradient,
             "the branch has the minus sign": gradient - jacobian.T @ gradient,
         },
         "this is not what back-propagation gives for y = x + F(x)",
@@ -294,7 +304,7 @@ def weight_times_gradient(function: Callable[[nn.Module, Tensor, Tensor], Any]) 
     Raises:
         WrongAnswer: it gives something else.
     """
-    name = "the sums"
+    name = "the function"
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         layers = [nn.Linear(6, 8, bias=False), nn.Linear(8, 9, bias=False), nn.Linear(9, 3, bias=False)]
