@@ -46,9 +46,10 @@ demo: install
 	$(BIN)/python -m super_gradients.qat_from_recipe --config-name=qat_fashion_mnist_mini_resnet20 \
 		checkpoint_params.checkpoint_path=checkpoints/fashion_mnist_mini_resnet20_cifar
 
-# The solved lessons, from top to bottom, one after the other; their outputs are stored. Students' follow from them.
+# The solved lessons, from top to bottom, one after the other; their outputs are stored, and the seconds of each printed.
+# Students' follow from them.
 notebooks: dev
-	cd notebooks/solved && PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite *.ipynb
+	cd notebooks/solved && PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/$(BIN)/python -m pytest --nbmake --nbmake-timeout=3600 --overwrite --durations=0 *.ipynb
 	$(BIN)/python notebooks/students.py
 
 # The course as a web site, build/site: the notebooks as they are stored, the guides, the Python reference.

@@ -31,7 +31,8 @@ VARIANTS = {
     "neither": [],
     "balanced weights": ["+training_hyperparams.criterion_params.weight=balanced"],
     "balanced sampler": [
-        "+dataset_params.train_dataloader_params.sampler={ClassBalancedSampler:{oversample_aggressiveness:1.0}}"
+        "+dataset_params.train_dataloader_params.sampler="
+        "{ClassBalancedSampler:{oversample_threshold:1.0,oversample_aggressiveness:1.0}}"
     ],
 }
 

@@ -21,7 +21,9 @@ class Bench {
    * @returns {Promise<Network>}
    */
   load(file) {
-    const loading = this.#networks.get(file) ?? Network.load(file);
+    const known = this.#networks.get(file);
+    if (known) return known;
+    const loading = Network.load(file);
     this.#networks.set(file, loading);
     loading.catch(() => this.#networks.delete(file)); // the next one who asks tries again
     return loading;

@@ -53,8 +53,14 @@ function loadScript(source) {
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = source;
-    script.onload = () => resolve();
-    script.onerror = () => reject(new Error(`${source} is missing: build this page again, as its last lines say.`));
+    script.onload = () => {
+      script.remove();
+      resolve();
+    };
+    script.onerror = () => {
+      script.remove();
+      reject(new Error(`${source} is missing: build this page again, as its last lines say.`));
+    };
     document.head.append(script);
   });
 }

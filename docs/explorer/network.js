@@ -43,7 +43,8 @@ let runtime;
 
 /** Hand ONNX Runtime its WebAssembly, once: it would fetch it otherwise. */
 function startRuntime() {
-  runtime ??= (async () => {
+  if (runtime) return runtime;
+  runtime = (async () => {
     if (!hasSimd()) {
       throw new Error(
         "This browser has no WebAssembly SIMD, which the networks need. Any browser of 2023 or later has.",

@@ -164,7 +164,9 @@ class Explorer {
     } catch (error) {
       if (signal.aborted) return;
       this.#clear("no network");
-      this.verdict.textContent = "";
+      const tables = find("#int8-tables", HTMLElement);
+      tables.dataset.depth = "";
+      for (const place of [this.verdict, tables, find("#spoken", HTMLElement)]) place.textContent = "";
       complain("#trouble", error);
     }
   }

@@ -44,6 +44,10 @@ SOFTMAX_WRONG = {
     "logs": (log_p, "logarithms"),
     "whole batch": (lambda z, T: (z / T).exp() / (z / T).exp().sum(), "over the whole batch"),
     "overflow": (lambda z, T: (z / T).exp() / (z / T).exp().sum(1, keepdim=True), "exp\\(3000\\) is infinite"),
+    "maximum over T late": (
+        lambda z, T: torch.softmax(z / T, 1) * torch.where(z.max() > 999, (z.max() / T - z.max()).exp(), 1.0),
+        "at logits of 3,000 and T = 4",
+    ),
     "one maximum": (
         lambda z, T: (z / T - (z / T).max()).exp() / (z / T - (z / T).max()).exp().sum(1, keepdim=True),
         "one number for the whole batch",

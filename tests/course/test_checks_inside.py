@@ -178,7 +178,7 @@ def test_a_block_may_be_taken_out_in_several_ways(function):
         (lambda *args: silenced(*args, back=False), "still runs without"),
         (zero_weights, "weights or batch-norm statistics have changed"),
         (in_training, "in training mode"),
-        (identity, r"without layer2.0 ends with RuntimeError"),
+        (identity, r"without layer2.0, ends with RuntimeError"),
         (stage, "whole stage"),
         (lambda network, name, images: hooked(network, name, images).softmax(1), "not the logits"),
     ],

@@ -169,6 +169,7 @@ CHANNELS_WRONG = {
     "not written": (lambda w: ..., "gives nothing back"),
     "tensor": (lambda w: w.abs().max() / 127, "one scale for the whole weight"),
     "number": (lambda w: float(w.abs().max() / 127), "one scale for the whole weight"),
+    "list": (lambda w: (w.abs().amax((1, 2, 3)) / 127).tolist(), "a list, where a tensor"),
     "input channels": (lambda w: w.abs().amax((0, 2, 3)) / 127, "input channel"),
     "no abs": (lambda w: w.amax((1, 2, 3)) / 127, "negative one"),
     "255": (lambda w: w.abs().amax((1, 2, 3)) / 255, "not 255"),
@@ -275,6 +276,7 @@ REQUANTIZE_RIGHT = {
     ),
 }
 REQUANTIZE_WRONG = {
+    "int8": (lambda a, *b: a.to(torch.int8), "the next layer takes uint8"),
     "not written": (lambda *a: ..., "gives nothing back"),
     "no clamp": (
         lambda a, s_x, s_w, s_y, z: ((a * (s_x * s_w / s_y).view(-1, 1, 1)).round() + z).int().to(torch.uint8),
@@ -314,7 +316,9 @@ def written_into(x, s, z, dtype):
     return x.round_().add_(z).clamp_(low, high).to(dtype)
 
 
-@pytest.mark.parametrize("answer, words", [(rounded_late, "half to even"), (written_into, "writes into the x")])
+@pytest.mark.parametrize(
+    "answer, words", [(rounded_late, "rounds after the zero point is added"), (written_into, "writes into the x")]
+)
 def test_what_would_break_the_lesson_later_is_told(answer, words):
     with pytest.raises(checks.WrongAnswer, match=words):
         checks.quantize(answer)

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,6 +109,8 @@ def test_means_and_deviations_are_right(answer, capsys):
         (lambda x: (to_float(x).mean((0, 2, 3)), to_float(x).std()), "gives the shape ()"),
         (lambda x: (to_float(x).mean((0, 2, 3)), to_float(x).std((2, 3)).mean(0)), "differ from one another"),
         (lambda x: (to_float(x).mean((0, 2, 3)), to_float(x).var((0, 2, 3))), "that is the variance"),
+        (lambda x: (to_float(x).std((0, 2, 3)), to_float(x).mean((0, 2, 3))), "the two are swapped"),
+        (lambda x: ((x / 256).mean((0, 2, 3)), (x / 256).std((0, 2, 3))), "here 256 would"),
         (lambda x: (to_float(x)[0].mean((1, 2)), to_float(x).std((0, 2, 3))), "not that over all pictures"),
     ],
 )
@@ -188,7 +191,12 @@ def precision(predicted, labels):
         (lambda p, y: (accuracy(p, y), precision(p, y)), "mean precision"),
         (lambda p, y: (accuracy(p, y), sum(recalls(p, y, [0, 1, 3])) / 4), "has no recall"),
         (lambda p, y: (accuracy(p, y), sum(recalls(p, y, [0, 1])) / 2), "counts with 0"),
-        (lambda p, y: (accuracy(p, y), sum(recalls(p, y, range(4))) / 4), "judge gives nan"),
+        (
+            lambda p, y: (accuracy(p, y), sum(recalls(p, y, range(4))) / 4),
+            "the macro-recall is NaN: of 4 classes one has no picture",
+        ),
+        (lambda p, y: (accuracy(p, y), torch.tensor(recalls(p, y, [0, 1, 3]))), "judge gives a Tensor"),
+        (lambda p, y: (accuracy(p, y), np.float32("nan")), "the macro-recall is NaN"),
         (lambda p, y: ((p == y).sum(), 0.4), "of 20 pictures 16 are right, and the accuracy is 16"),
     ],
 )

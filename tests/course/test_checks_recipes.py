@@ -86,7 +86,7 @@ def test_recipes_are_right(write, text, capsys):
     "text, words",
     [
         ("...  # your turn\n", "is not written yet"),
-        (SHORT + "...\n", "is not written yet"),
+        ("...  # your turn\n" + SHORT, "is not written yet"),
         ("- a\n- b", "holds no `key: value`"),
         (SHORT.replace("lr: 0.02", "lr 0.02"), "is no YAML"),
         (SHORT.replace("  -", "\t-"), "is no YAML"),
@@ -100,6 +100,9 @@ def test_recipes_are_right(write, text, capsys):
         (SHORT.replace("lr: 0.02", "lr: 0.2"), "initial_lr is 0.2, and 0.02 is asked for"),
         (SHORT.replace("batch_size: 32\n", ""), "batch_size is"),
         (SHORT + "seed: 3\n", "has no key seed"),
+        (TOP + "training_hyperparams.max_epochs: 3\n", "is one key with dots in it"),
+        (SHORT.replace("batch_size: 32\n", "dataset_params:\n  batch_size: 32\n"),
+         "it has dataset_params.train_dataloader_params.batch_size"),
         (SHORT + "training_hyperparams: {seed: 3}\n", "that was not asked for"),
     ],
 )  # fmt: skip
@@ -124,7 +127,8 @@ def test_the_curves_read_rightly_are_right(capsys):
     "answers, words",
     [
         (..., "answers is a ellipsis, not a dictionary"),
-        ({}, "one is None: answer one of overfits, rate too large, rate too small"),
+        ({}, "answers has no key 'one'"),
+        ({"one": ...}, "one is Ellipsis: answer one of overfits, rate too large, rate too small"),
         ({**RIGHT, "one": "overfits"}, "look at its training loss"),
         ({**RIGHT, "two": "rate too small"}, "the distance between them"),
         ({**RIGHT, "three": "overfits"}, "the loss of the first epoch"),

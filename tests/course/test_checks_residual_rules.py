@@ -39,7 +39,10 @@ RIGHT = {
 }
 WRONG = {
     "not written": ((pre, post, lambda x, f, a: ...), "rezero gives nothing back"),
-    "swapped": ((post, pre, rezero), "each other's"),
+    "pre is post": ((post, post, rezero), "pre_norm: this is the rule of post-norm"),
+    "post is pre": ((pre, pre, rezero), "post_norm: this is the rule of pre-norm"),
+    "alpha's number": ((pre, post, lambda x, f, a: x + a.item() * f(x)), "no gradient reaches alpha"),
+    "alpha cut off": ((pre, post, lambda x, f, a: x + a.detach() * f(x)), "no gradient reaches alpha"),
     "pre, no shortcut": ((lambda x, f, n: f(n(x)), post, rezero), "pre_norm: the shortcut is missing"),
     "pre, norm on the shortcut": ((lambda x, f, n: n(x) + f(n(x)), post, rezero), "takes the normalised x"),
     "pre, norm late": ((lambda x, f, n: x + n(f(x)), post, rezero), "after the branch"),

@@ -32,7 +32,7 @@ def run():
     [
         ("checks.plain_net(plain_net)", "there is no plain_net: first run the cells from the top down to 'Write it: a"),
         ("guess = deep", 'guess is a word, so in quotes: "deep"'),
-        ("guess = both  # your turn", 'guess is a word, so in quotes: "both"'),
+        ("guess=both  # your turn", 'guess is a word, so in quotes: "both"'),
         ("print(train(8, 0))", "there is no train: first run the cells from the top down to 'Shallow against deep'"),
         ("def plain_net(layers):\n    ...  # your turn\nchecks.plain_net(plain_net)", "gives nothing back"),
         ("checks.plain_net(lambda layers: nothing)", "ends with NameError: name 'nothing' is not defined"),

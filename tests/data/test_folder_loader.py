@@ -90,6 +90,16 @@ def test_a_picture_that_has_changed_is_decoded_anew(picture_folder):
     assert torch.equal(epoch(data, num_workers=2)[0], after)
 
 
+def is_shared(samples):
+    return samples.pixels.is_shared()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_makes_its_batch_where_the_training_reads_it(picture_folder, workers):
+    data = ImageFolderImages(str(picture_folder), size=16)
+    assert next(iter(DataLoader(data, batch_size=2, num_workers=workers, collate_fn=is_shared))) == bool(workers)
+
+
 def test_what_has_no_room_is_refused_before_training(picture_folder, monkeypatch):
     monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 9, 1000))
     with pytest.raises(SgResnetsError, match=r"cache: 4 pictures need about .* GB in .*: set cache=none"):

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from sg_resnets.utils.errors import SgResnetsError, one_line
 
-# Where the code lies that is not a student's: Python's, what is installed, and this library's.
-_NOT_THEIRS = (*(sysconfig.get_path(of) for of in ("stdlib", "purelib", "platlib")), str(files("sg_resnets")))
+_PYTHONS_AND_OURS = (sysconfig.get_path("stdlib"), str(files("sg_resnets")))
 
 
 class WrongAnswer(SgResnetsError):
@@ -40,7 +39,7 @@ def guess(given: Any, *options: Any) -> None:
     Raises:
         WrongAnswer: it is none of the options.
     """
-    if not isinstance(given, str | int | float) or given not in options:
+    if isinstance(given, bool) or not isinstance(given, str | int | float) or given not in options:
         raise WrongAnswer(f"guess is {given!r}: choose one of {', '.join(map(repr, options))}")
     print(f"Your guess: {given}.")
 
@@ -55,12 +54,17 @@ def call(name: str, function: Callable[..., Any], *args: Any) -> Any:
         given = function(*args)
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        theirs = [frame.line for frame in frames if frame.line and not frame.filename.startswith(_NOT_THEIRS)]
+        theirs = [frame.line for frame in frames if frame.line and _is_theirs(frame.filename)]
         at = f", at `{one_line(theirs[-1])}`" if theirs else ""
         raise WrongAnswer(f"{name} ends with {type(error).__name__}: {one_line(error)}{at}") from None
     if given is None or given is Ellipsis:
         raise WrongAnswer(f"{name} gives nothing back: is its `return` written?")
     return given
+
+
+def _is_theirs(file: str) -> bool:
+    """Whether code is a student's: not Python's, not installed, not this library's."""
+    return not (file.startswith(_PYTHONS_AND_OURS) or re.search("(site|dist)-packages", file))
 
 
 def tensor(name: str, given: Any, shape: tuple[int, ...]) -> Tensor:
@@ -188,7 +192,7 @@ def begin(lesson: int) -> None:
         shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: int | None = None
     ) -> None:
         line = (traceback.extract_tb(trace)[-1].line or "").strip()
-        if isinstance(error, NameError) and re.fullmatch(rf"guess = {error.name}\b.*", line):
+        if isinstance(error, NameError) and re.fullmatch(rf"guess\s*=\s*{error.name}\b.*", line):
             error = WrongAnswer(f'guess is a word, so in quotes: "{error.name}"')
         elif isinstance(error, NameError) and (place := headings.get(error.name)):
             error = WrongAnswer(f"there is no {error.name}: first run the cells from the top down to {place}")

@@ -42,8 +42,12 @@ def softmax(function: Callable[[Tensor, float], Tensor]) -> None:
             raise WrongAnswer(f"the probabilities of an image sum to {sums[0]:.3f}, not to 1")
         raise WrongAnswer("the rows sum to 1, but they are not exp(z / T) over its sum")
     large = torch.tensor([[3000.0, 2000.0, -3000.0]])
-    if not _same(call("softmax", function, large, 1.0), torch.softmax(large, 1)):
-        raise WrongAnswer("at logits of 3,000 softmax gives NaN or 0: exp(3000) is infinite in float32")
+    for temperature in (1.0, 4.0, 0.5):
+        if not _same(call("softmax", function, large, temperature), torch.softmax(large / temperature, 1)):
+            raise WrongAnswer(
+                f"at logits of 3,000 and T = {temperature:g} softmax gives NaN, 0 or a wrong number: exp(3000) is "
+                "infinite in float32"
+            )
     rows = torch.tensor([[3000.0, 2000.0], [-3000.0, -3001.0]])
     if not _same(call("softmax", function, rows, 1.0), torch.softmax(rows, 1)):
         raise WrongAnswer(

@@ -46,7 +46,7 @@ def branch_shares(function: Callable[[ResNet, Tensor], Any]) -> None:
     Raises:
         WrongAnswer: it gives something else, or leaves the network changed.
     """
-    name = "the shares"
+    name = "the function"
     network, images = _network()
     before = copy.deepcopy(network)
     given = numbers(name, call(name, function, network, images), 4)
@@ -109,7 +109,7 @@ def block_deleted(function: Callable[[ResNet, str, Tensor], Any]) -> None:
     before = copy.deepcopy(network)
     fresh = copy.deepcopy(network).eval()
     for block in ("layer1.1", "layer2.0"):
-        name = f"without {block}"
+        name = f"the function, without {block},"
         given = tensor(name, call(name, function, network, block, images), (len(images), 10)).detach()
         blocks = list(named_blocks(fresh))
         place = blocks.index(block)
@@ -204,7 +204,7 @@ def gradient_shares(function: Callable[[Sequence[float]], Any]) -> None:
     Raises:
         WrongAnswer: it gives something else.
     """
-    name = "the shares"
+    name = "the function"
     norms = [3.0, 2.0, 0.7, 0.2, 0.01]
     n = len(norms)
     one_path = torch.tensor(norms, dtype=torch.float64)

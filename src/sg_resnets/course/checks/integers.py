@@ -1,6 +1,7 @@
 """Checks of lesson 7: affine quantisation, and a convolution in integers (Jacob et al. 2018, sections 2.1 and 2.2)."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -120,6 +121,8 @@ def quantize(function: Callable[[Tensor, float, int, torch.dtype], Tensor]) -> N
             )
         halves = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, -2.5]) * scale
         given = _integers("quantize", function, halves, scale, zero, dtype)
+        if torch.equal(given.long(), (halves / scale + zero).round().long()):
+            raise WrongAnswer("quantize rounds after the zero point is added; round(x / s) comes first")
         if not torch.equal(given.long(), (halves / scale).round().long() + zero):
             raise WrongAnswer(
                 f"half steps go one way: 0.5, 1.5, 2.5 steps become {[int(q) - zero for q in given[:3]]}; half to even "
@@ -178,6 +181,8 @@ def channel_scales(function: Callable[[Tensor], Tensor]) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(4, 3, 2, 5, generator=generator) - 0.5
     given = call("channel_scales", function, weight.clone())
+    if not isinstance(given, Tensor | Real):
+        raise WrongAnswer(f"channel_scales gives a {type(given).__name__}, where a tensor (O,) is asked")
     if isinstance(given, Tensor) and given.shape == (4, 1, 1, 1):
         given = given.flatten()
     size = tuple(given.shape) if isinstance(given, Tensor) else ()
@@ -300,6 +305,8 @@ def requantize(function: Callable[[Tensor, float, Tensor, float, int], Tensor]) 
     by_channel = scales.view(-1, 1, 1)
     right_factor = s_x * by_channel / s_y
     expected = result(right_factor)
+    if given.dtype is torch.int8:
+        raise WrongAnswer("requantize gives torch.int8: the next layer takes uint8")
     if not torch.equal(given.double(), expected):
         free = (accumulator.double() * right_factor).round() + zero
         recognise(

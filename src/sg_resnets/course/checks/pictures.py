@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,6 +71,10 @@ def statistics(measure: Callable[[Tensor], Any]) -> None:
     if tuple(mean.shape) != (3,):
         raise WrongAnswer(f"the mean has the shape {tuple(mean.shape)}: one number for each of the 3 channels is asked")
     mean, std = mean.double(), tensor("the standard deviation", std, (3,)).double()
+    if close(mean, wanted[1], 1e-2) and close(std, wanted[0], 1e-3):
+        raise WrongAnswer("the two are swapped: first the mean is asked")
+    if close(mean, wanted[0] * 255 / 256, 1e-4):
+        raise WrongAnswer("the largest byte is 255, and is to become 1: here 256 would")
     if close(mean, 255 * wanted[0], 1e-3):
         raise WrongAnswer("the mean is that of pixels from 0 to 255; the network gets them from 0 to 1")
     if not close(mean, wanted[0], 1e-3):
@@ -103,9 +108,7 @@ def class_weights(weigh: Callable[[Sequence[int]], Any]) -> None:
         )
     if not close(given, wanted):
         mean = float(given @ torch.tensor(counts).double() / 100)
-        raise WrongAnswer(
-            f"the mean weight of a picture is {mean:.4g}, not 1: the learning rate would mean something else"
-        )
+        raise WrongAnswer(f"the mean weight of a picture is {mean:.4g}, not 1: are N, K and N_k all in it?")
     if not close(as_tensor("class_weights", call("class_weights", weigh, [7, 7])).double(), torch.ones(2).double()):
         raise WrongAnswer("of two classes of the same size each weighs something else than 1: is 3 written somewhere?")
     right("rare classes weigh as much in all as frequent ones.")
@@ -120,9 +123,11 @@ def accuracy_and_macro_recall(judge: Callable[[Tensor, Tensor], Any]) -> None:
     """
     labels = torch.tensor([0] * 16 + [1] * 3 + [3])
     predicted = torch.tensor([0] * 15 + [2] + [1, 0, 0] + [0])
-    accuracy, recall = (
-        number("judge", each) for each in pair("judge", call("judge", judge, predicted, labels), "two numbers")
-    )
+    one, other = pair("judge", call("judge", judge, predicted, labels), "two numbers")
+    is_one = isinstance(other, float | np.floating) or (isinstance(other, Tensor) and other.numel() == 1)
+    if is_one and other != other:
+        raise WrongAnswer("the macro-recall is NaN: of 4 classes one has no picture here, and 0 / 0 pictures are right")
+    accuracy, recall = number("judge", one), number("judge", other)
     if abs(accuracy - 16 / 20) > 1e-4:
         raise WrongAnswer(f"of 20 pictures 16 are right, and the accuracy is {accuracy:.4g}")
     of_class = torch.tensor([15 / 16, 1 / 3, 0.0])

@@ -57,12 +57,15 @@ def recipe(file: str) -> None:
     path = Path(file)
     if not path.is_file():
         raise WrongAnswer(f"there is no {file}: run the cell that writes it")
-    if any(line.partition("#")[0].strip() == "..." for line in path.read_text().splitlines()):
+    lines = [line for each in path.read_text().splitlines() if (line := each.partition("#")[0].strip())]
+    if lines[:1] == ["..."] or "..." in lines[:-1]:  # the last may be YAML's end
         raise WrongAnswer(f"{file} is not written yet")
     try:
         written = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except Exception as error:  # PyYAML's, and OmegaConf's own
         raise WrongAnswer(f"{file} is no YAML: {one_line(error)}") from None
+    if dotted := [key for key in _all_keys(written) if "." in key]:
+        raise WrongAnswer(f"{file}: {dotted[0]} is one key with dots in it: in a file each dot is an indentation")
     if not isinstance(written, dict):
         raise WrongAnswer(f"{file} holds no `key: value`")
     defaults = written.get("defaults")
@@ -80,7 +83,9 @@ def recipe(file: str) -> None:
         if mine.get(short) is not None:
             mine[long] = mine.pop(short)
     for key in mine.keys() - base.keys() - ASKED.keys():
-        near = similar(key, [*base, *SHORTCUTS], 1)
+        last = key.rpartition(".")[2]
+        of_this_name = [each for each in (*ASKED, *base) if each.rpartition(".")[2] == last]
+        near = of_this_name or similar(key, [*base, *SHORTCUTS], 1, cutoff=0.8)
         raise WrongAnswer(
             f"{BASE} has no key {key}, so nothing would read it" + (f"; it has {near[0]}" if near else "")
         )
@@ -90,6 +95,15 @@ def recipe(file: str) -> None:
         if key not in ASKED and key not in SHORTCUTS and value != base[key]:
             raise WrongAnswer(f"{key} is {value!r}, and was {base[key]!r}: that was not asked for")
     right("a recipe that changes five things, and nothing else.")
+
+
+def _all_keys(node: Any) -> list[str]:
+    """The keys of a mapping and of those within it."""
+    return (
+        [found for key, value in node.items() for found in (str(key), *_all_keys(value))]
+        if isinstance(node, dict)
+        else []
+    )
 
 
 def _keys(config: Any) -> dict[str, Any]:
@@ -121,9 +135,11 @@ def curves(answers: Mapping[str, str]) -> None:
         WrongAnswer: one of them is read wrongly.
     """
     if not isinstance(answers, Mapping):
-        raise WrongAnswer(f"answers is a {type(answers).__name__}, not a dictionary")
+        raise WrongAnswer(f'answers is a {type(answers).__name__}, not a dictionary: "one": "...", and so on')
     for name, (diagnosis, look) in CURVES.items():
         valid = [each for each, _ in CURVES.values()]
+        if name not in answers:
+            raise WrongAnswer(f"answers has no key {name!r}: one, two and three are asked")
         if answers.get(name) not in valid:
             raise WrongAnswer(f"{name} is {answers.get(name)!r}: answer one of {', '.join(sorted(valid))}")
         if answers[name] != diagnosis:

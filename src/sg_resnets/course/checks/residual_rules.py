@@ -33,9 +33,8 @@ def residual_rules(
         return torch.nn.functional.layer_norm(x, x.shape[1:])
 
     pre, post, nothing = x + branch(norm(x)), norm(x + branch(x)), x + branch(x)
-    swapped = "these are each other's: pre-norm has the norm inside the branch, post-norm after the sum"
     _check("pre_norm", pre_norm, (x, branch, norm), pre, {
-        swapped: post,
+        "this is the rule of post-norm": post,
         "the shortcut takes the normalised x; then the norms of all blocks lie on the way from end to end": norm(x)
         + branch(norm(x)),
         "the shortcut is missing": branch(norm(x)),
@@ -44,7 +43,7 @@ def residual_rules(
         "x is normalised and added, and the branch gets x as it is": norm(x) + branch(x),
     })  # fmt: skip
     _check("post_norm", post_norm, (x, branch, norm), post, {
-        swapped: pre,
+        "this is the rule of pre-norm": pre,
         "the shortcut is missing": norm(branch(x)),
         "the norm is missing": nothing,
         "the norm is of the branch alone: the sum is what it takes": x + norm(branch(x)),
@@ -61,6 +60,10 @@ def residual_rules(
         "this is a gate, which takes from x what it gives to the branch (a highway network's rule)": alpha * branch(x)
         + (1 - alpha) * x,
     })  # fmt: skip
+    alpha.requires_grad_()
+    given = tensor("rezero", call("rezero", rezero, x.clone(), branch, alpha), (4, 3))
+    if not given.requires_grad or torch.autograd.grad(given.sum(), alpha, allow_unused=True)[0] is None:
+        raise WrongAnswer("rezero: no gradient reaches alpha, which is to be learnt")
     right("three rules, alike but for where the norm is and what weighs the branch.")
 
 
