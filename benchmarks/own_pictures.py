@@ -27,13 +27,11 @@ SMALL = [
     "dataset_params.train_dataset_params.fit=squash", "dataset_params.train_dataloader_params.batch_size=64",
     "training_hyperparams.silent_mode=True",
 ]  # fmt: skip
+ALIKE = "oversample_threshold:1.0,oversample_aggressiveness:1.0"  # all classes are drawn alike
 VARIANTS = {
     "neither": [],
     "balanced weights": ["+training_hyperparams.criterion_params.weight=balanced"],
-    "balanced sampler": [
-        "+dataset_params.train_dataloader_params.sampler="
-        "{ClassBalancedSampler:{oversample_threshold:1.0,oversample_aggressiveness:1.0}}"
-    ],
+    "balanced sampler": [f"+dataset_params.train_dataloader_params.sampler={{ClassBalancedSampler:{{{ALIKE}}}}}"],
 }
 
 
