@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sg_resnets.utils.errors import SgResnetsError, one_line
 
@@ -114,6 +114,17 @@ def numbers(name: str, given: Any, count: int) -> Tensor:
     if len(given) != count:
         raise WrongAnswer(f"{name} gives {len(given)} numbers, where {count} are needed")
     return tensor(name, torch.tensor([number(name, one) for one in given], dtype=torch.float64), (count,))
+
+
+def refuse_unpadded(name: str, module: nn.Module) -> None:
+    """Refuse a module with a 3x3 convolution that makes its maps smaller.
+
+    Raises:
+        WrongAnswer: it has one.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3) and layer.padding in ((0, 0), "valid"):
+            raise WrongAnswer(f"{name}: a 3x3 convolution without padding loses the border of the picture")
 
 
 def compare(name: str, given: Tensor, right: Tensor, mistakes: Mapping[str, Tensor], otherwise: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, right, tensor
+from sg_resnets.course.checks.answers import WrongAnswer, call, close, number, refuse_unpadded, right, tensor
 from sg_resnets.utils.hooks import evaluating, watched
 
 _KINDS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
@@ -48,7 +48,7 @@ def _plain_net(name: str, network: nn.Module, layers: int) -> None:
             logits = tensor(name, call(name, network.train(), pictures), (16, 10))
         except WrongAnswer as error:
             if "Kernel size" in str(error):  # PyTorch's words for maps that have become too small
-                _padded(name, kinds[nn.Conv2d])
+                refuse_unpadded(name, network)
             raise
     times = Counter(module for module, _ in seen)
     if len(weighty) != layers:
@@ -88,11 +88,6 @@ def _plain_net(name: str, network: nn.Module, layers: int) -> None:
     _layers_alike(name, network, kinds[nn.Conv2d], pictures)
 
 
-def _padded(name: str, convs: Sequence[Any]) -> None:
-    if any(conv.kernel_size == (3, 3) and conv.padding in ((0, 0), "valid") for conv in convs):
-        raise WrongAnswer(f"{name}: a 3x3 convolution without padding loses the border of the picture")
-
-
 def _layers_alike(name: str, network: nn.Module, convs: Sequence[Any], pictures: Tensor) -> None:
     """Check what the text asks for, so that the cells after it can work with the network."""
     for kind in (nn.modules.dropout._DropoutNd, nn.modules.pooling._MaxPoolNd):
@@ -116,7 +111,7 @@ def _layers_alike(name: str, network: nn.Module, convs: Sequence[Any], pictures:
         maps = nn.Sequential(*list(network)[:-3])(pictures)
         averages = flatten(average(maps))
     if maps.shape[2:] != (7, 7):
-        _padded(name, convs)
+        refuse_unpadded(name, network)
         raise WrongAnswer(
             f"{name} averages {maps[0, 0].numel()} numbers of each channel, where 7x7 come from the strides"
         )
