@@ -1,6 +1,7 @@
 """The data of the explorer: its files compute what the networks compute, and the stored ones are what they say."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -102,6 +103,12 @@ def in_this_process(monkeypatch, host):
     monkeypatch.setattr(
         explorer_data, "train_all", lambda jobs, folder: [restored(*setups._train(job, str(folder))) for job in jobs]
     )
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["explorer_data", "--folder", __file__])
+    with pytest.raises(SystemExit, match=r"--folder=.*: the folder cannot be made \(File exists\): give another$"):
+        explorer_data.main()
 
 
 def restored(config, state, records):

@@ -10,6 +10,7 @@ command writes the same files.
 import argparse
 import json
 import math
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from sg_resnets.diagnostics import lesion
 from sg_resnets.diagnostics.gradient_flow import first_to_last, gradient_flow
 from sg_resnets.models import ResNet, named_blocks
 from sg_resnets.runs.curves import EpochRecord
+from sg_resnets.utils.errors import SgResnetsError, shown
 from sg_resnets.utils.files import make_folder, write_bytes
 from sg_resnets.utils.hooks import evaluating
 
@@ -216,7 +218,11 @@ def main() -> None:
     """Make the data."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=Path("docs/explorer/data"), help="where the files go")
-    make(parser.parse_args().folder)
+    folder = parser.parse_args().folder
+    try:
+        make(folder)
+    except SgResnetsError as error:
+        sys.exit(shown(error))
 
 
 if __name__ == "__main__":
