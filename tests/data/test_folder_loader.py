@@ -52,6 +52,25 @@ def test_batches_are_those_of_pytorchs_loader(picture_folder):
         assert next(iter(DataLoader(subset, batch_size=2)))[0].dtype == torch.float32
 
 
+def test_a_batch_is_finished_as_its_plan_says(picture_folder):
+    """Of many batches half of the pictures are mirrored, and a third erased, with 0, the mean's colour."""
+    data = ImageFolderImages(str(picture_folder), size=16, fit="squash", random_erasing=0.3, std=[0.5, 0.25, 0.2])
+    plain = ImageFolderImages(str(picture_folder), size=16, train=False, split="train", fit="squash", std=data.std)
+    index = [0, 1] * 500
+    torch.manual_seed(0)
+    images, labels = data.__getitems__(index).batch
+    whole, expected = plain.__getitems__(index).batch
+    assert torch.equal(labels, expected)
+    erased = (images == 0).all(1, keepdim=True)
+    turned = whole.flip(-1)
+    straight, mirrored = (
+        ((images == each) | erased).flatten(1).all(1) & (each.flip(-1) != each).flatten(1).any(1)
+        for each in (whole, turned)
+    )
+    assert (straight ^ mirrored).all() and mirrored.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert erased.flatten(1).any(1).float().mean().item() == pytest.approx(0.3, abs=0.05)
+
+
 def test_the_number_of_workers_changes_nothing(picture_folder):
     def epoch_of(workers):
         data = ImageFolderImages(str(picture_folder), size=16, random_erasing=0.5, augment="trivial")

@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 
 from sg_resnets.data.fitting import Fitting, luma
 from sg_resnets.data.folder import PARTS, contents, relative
-from sg_resnets.data.image_tensors import Samples, balanced_first
+from sg_resnets.data.image_tensors import Samples, balanced_first, erase, erased, mirrored
 from sg_resnets.data.picture_cache import cache_of
 from sg_resnets.data.pictures import read_rgb
 from sg_resnets.data.preprocessing import per_channel, preprocessing_params
@@ -39,6 +39,8 @@ TRIES = 10  # of a random crop
 # Under which it is registered. One who has a list of pictures looks for a data set that says so.
 NAMES = ("image_folder", "image_csv")
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random crop: Szegedy et al. 2014, section 6
+# Rectangles as of torchvision's random erasing, with which its second ResNet weights were trained.
+torchvision_erased = functools.partial(erased, area=(0.02, 0.33), ratio=(0.3, 3.3), by_logarithm=True)
 
 
 class ImageFolderImages(Dataset):
@@ -56,7 +58,8 @@ class ImageFolderImages(Dataset):
         interpolation: "bilinear" or "bicubic", with antialiasing.
         augment: in training; "trivial" (Müller & Hutter 2021), or RandAugment in timm's notation, such as
             "rand-m7-mstd0.5-inc1": magnitude 7, its deviation 0.5, operations that grow with the magnitude.
-        random_erasing: in training, the probability that a rectangle is erased.
+        random_erasing: in training, the probability that a rectangle is set to 0 after normalisation: 0.02 to 0.33
+            of the area, its height 0.3 to 3.3 of its width, whose logarithm is drawn evenly, as torchvision has it.
         horizontal_flip: in training, mirror half of the images, chosen at random.
         mean, std: one number per channel, of pixels scaled to [0, 1]; of one channel the images are grey.
         labels: a CSV file with the columns file, class and, if it likes, part.
@@ -104,8 +107,6 @@ class ImageFolderImages(Dataset):
         self.mean, self.std = per_channel("mean", mean, channels), per_channel("std", std, channels)
         ratio = (0.875 if fit == "crop" else 1.0) if crop_ratio is None else crop_ratio
         self.fitting = Fitting.of(size, fit, ratio, interpolation, self.mean if channels == 3 else self.mean * 3)
-        # The mean's colour, which is next to 0 once it is normalised.
-        self._erasing = v2.RandomErasing(self.random_erasing, value=[round(255 * value) for value in self.mean])
         self.augmentation = self.augmentation_of(augment) if self.augmented else None
         found = contents(root, labels, val_fraction, split_seed, None if self.part == "all" else self.part)
         self.classes = self.class_names = list(found.class_names)
@@ -153,7 +154,24 @@ class ImageFolderImages(Dataset):
         for place, index, drawn in zip(pixels, indices, draws, strict=True):
             place.copy_(self._prepared(self.samples[index][0], drawn))
         labels = torch.tensor([self.targets[index] for index in indices])
-        return PixelSamples(pixels, labels, self.normalised)
+        return PixelSamples(pixels, labels, self._plan(len(indices)), self.finished)
+
+    def _plan(self, count: int) -> Tensor:
+        """What is drawn for a whole batch, int64 (0 to 5, count), in the order in which `finished` takes it."""
+        draws = []
+        if self.augmented and self.horizontal_flip:
+            draws.append(torch.randint(2, (count,)))
+        if self.augmented and self.random_erasing:
+            draws += torchvision_erased(count, self.fitting.size, self.random_erasing)
+        return torch.stack(draws) if draws else torch.empty(0, count, dtype=torch.int64)
+
+    def finished(self, pixels: Tensor, plan: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) as float32, mirrored, normalised and erased where they are, as `_plan` drew it."""
+        draws = iter(plan.to(pixels.device, non_blocking=True))
+        if self.augmented and self.horizontal_flip:
+            pixels = mirrored(pixels, next(draws))
+        images = self.normalised(pixels)
+        return erase(images, *draws) if self.augmented and self.random_erasing else images
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (B, C, H, W) as float32: (pixels / 255 - mean) / std."""
@@ -168,15 +186,11 @@ class ImageFolderImages(Dataset):
         return self.augmented and self.fitting.fit == "crop"
 
     def _prepared(self, path: str, drawn: list[list[float]]) -> Tensor:
-        """A picture at its size, uint8 (C, *size): augmented where it is to be; of `drawn` follows where it is cut."""
+        """A picture at its size, uint8 (C, *size); of `drawn` follows where it is cut. What is done alike to pictures
+        of one size, `finished` does to a whole batch."""
         image = self._random_crop(path, drawn) if self._crops else self._whole(path)
-        if self.augmented:
-            if self.horizontal_flip and torch.rand(1).item() < 0.5:
-                image = image.flip(-1)
-            if self.augmentation is not None:
-                image = self.augmentation(image)
-            if self.random_erasing:
-                image = self._erasing(image)
+        if self.augmentation is not None:
+            image = self.augmentation(image)
         return luma(image) if len(self.mean) == 1 else image
 
     def _whole(self, path: str) -> Tensor:
@@ -226,22 +240,25 @@ def _empty(shape: tuple[int, ...]) -> Tensor:
 
 
 class PixelSamples(Samples):
-    """The samples of a finished batch, normalised when they are first asked for: `FolderLoader` does not ask.
+    """The samples of a batch, finished when they are first asked for: `FolderLoader` does not ask.
 
     Args:
         pixels: uint8 (B, C, H, W).
         labels: int64 (B,).
-        normalised: makes float32 of pixels.
+        plan: what is drawn for the batch.
+        finished: makes float32 (B, C, H, W) of pixels and plan.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor, normalised: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, pixels: Tensor, labels: Tensor, plan: Tensor, finished: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
         list.__init__(self)
-        self.pixels, self.labels = pixels, labels
-        self._normalised = normalised
+        self.pixels, self.labels, self.plan = pixels, labels, plan
+        self._finished = finished
 
     @functools.cached_property
     def batch(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        return self._normalised(self.pixels), self.labels
+        return self._finished(self.pixels, self.plan), self.labels
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -5,6 +5,7 @@ in one tensor, and PyTorch's `__getitems__` protocol normalises, crops, flips an
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from sg_resnets.utils.checks import BOOLEAN, PROBABILITY, integer
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.replay import Replayed
 
-AREA, RATIO = (0.02, 0.4), 0.3  # of random erasing: Zhong et al. 2017, section 4.2
+ERASED, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of random erasing: Zhong et al. 2017, section 4.2
 
 
 class Samples(list):
@@ -153,8 +154,7 @@ class InMemoryImages(Dataset):
         most += [self.size] * 2 if self.cutout else []
         draws = [torch.randint(below, (len(index),), generator=generator) for below in most]
         if self.random_erasing:
-            corners = erased(len(index), self.size, self.random_erasing, generator)
-            draws += [corner.to(torch.int64) for corner in corners]
+            draws += erased(len(index), (self.size, self.size), self.random_erasing, generator)
         return draws
 
     def _made(self, plan: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,7 +166,7 @@ class InMemoryImages(Dataset):
         if self.crop_padding:
             images = crop_windows(images, self.crop_padding, top=next(draws), left=next(draws))
         if self.horizontal_flip:
-            images = torch.where(next(draws).bool().view(-1, 1, 1, 1), images.flip(-1), images)
+            images = mirrored(images, next(draws))
         if self.cutout:
             images = cut_out(images, self.cutout, row=next(draws), column=next(draws))
         if self.random_erasing:
@@ -201,6 +201,11 @@ def crop_windows(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Ten
     return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
+def mirrored(images: Tensor, which: Tensor) -> Tensor:
+    """Mirror those of `images` (B, C, H, W), left to right, for which `which` (B,) is not 0."""
+    return torch.where(which.bool().view(-1, 1, 1, 1), images.flip(-1), images)
+
+
 def cut_out(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
     """Zero in each of `images` (B, C, S, S) the square of `side` pixels centred at its own `row`, `column` (B,)."""
 
@@ -211,26 +216,40 @@ def cut_out(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
     return images.masked_fill((inside(row).unsqueeze(2) & inside(column).unsqueeze(1)).unsqueeze(1), 0.0)
 
 
-def erased(count: int, side: int, probability: float, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Draw rectangles for `count` images of `side` pixels: top, bottom, left and right (count,), the ends not included;
-    empty ones where nothing is erased. The first of ten tries that fits is taken, as by Zhong et al. of a hundred."""
-    share, ratio, top, left = torch.rand(4, count, 10, generator=generator)
-    area, ratio = (AREA[0] + (AREA[1] - AREA[0]) * share) * side**2, RATIO + (1 / RATIO - RATIO) * ratio
-    height, width = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
-    fits = (height < side) & (width < side)
+def erased(
+    count: int,
+    size: tuple[int, int],
+    probability: float,
+    generator: torch.Generator | None = None,
+    area: tuple[float, float] = ERASED,
+    ratio: tuple[float, float] = RATIO,
+    by_logarithm: bool = False,
+) -> tuple[Tensor, ...]:
+    """Draw rectangles for `count` images of `size`, height and width: top, bottom, left and right, int64 (count,), the
+    ends not included; empty ones where nothing is erased. The first of ten tries that fits is taken, as by Zhong et al.
+    of a hundred. `ratio`, height by width, is drawn evenly, or its logarithm is."""
+    share, shape, top, left = torch.rand(4, count, 10, generator=generator)
+    pixels = (area[0] + (area[1] - area[0]) * share) * math.prod(size)
+    low, high = ratio
+    shape = low * (high / low) ** shape if by_logarithm else low + (high - low) * shape
+    height, width = (pixels * shape).sqrt().round(), (pixels / shape).sqrt().round()
+    fits = (height < size[0]) & (width < size[1])
     first = fits.float().argmax(1, keepdim=True)  # of equal ones the first
     wanted = fits.any(1) & (torch.rand(count, generator=generator) < probability)
     height, width, top, left = (each.gather(1, first).squeeze(1) for each in (height, width, top, left))
     height, width = height * wanted, width * wanted
-    top, left = (top * (side - height + 1)).floor(), (left * (side - width + 1)).floor()
-    return top, top + height, left, left + width
+    top, left = (top * (size[0] - height + 1)).floor(), (left * (size[1] - width + 1)).floor()
+    return tuple(each.to(torch.int64) for each in (top, top + height, left, left + width))
 
 
 def erase(images: Tensor, top: Tensor, bottom: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Zero in each of `images` (B, C, S, S) the rectangle from its own `top` to before `bottom`, `left` to `right`."""
-    place = torch.arange(images.shape[-1], device=images.device)
-    rows = (place >= top.view(-1, 1)) & (place < bottom.view(-1, 1))
-    columns = (place >= left.view(-1, 1)) & (place < right.view(-1, 1))
+    """Zero in each of `images` (B, C, H, W) the rectangle from its own `top` to before `bottom`, `left` to `right`."""
+
+    def within(side: int, start: Tensor, end: Tensor) -> Tensor:
+        place = torch.arange(side, device=images.device)
+        return (place >= start.view(-1, 1)) & (place < end.view(-1, 1))
+
+    rows, columns = within(images.shape[-2], top, bottom), within(images.shape[-1], left, right)
     return images.masked_fill((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1), 0.0)
 
 
