@@ -7,7 +7,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms.v2 import RandomErasing
 
 from sg_resnets.data.image_folder import torchvision_erased
-from sg_resnets.data.image_tensors import crop_windows, cut_out, erase, erased, mirrored
+from sg_resnets.data.image_tensors import crop_windows, cut_out, erase, erased
 from support import everything, random_images, raw
 
 
@@ -113,13 +113,6 @@ def test_rectangles_of_a_folder_are_those_of_torchvision():
         assert ks_2samp(values.numpy(), expected).pvalue > 0.01, name
     ratio = [(each["h"] / each["w"]) for each in drawn]
     assert ks_2samp((ours["h"] / ours["w"]).numpy(), ratio).pvalue > 0.01
-
-
-def test_mirrored_images_are_those_that_are_asked_for():
-    images = random_images(4, channels=2)
-    result = mirrored(images, torch.tensor([0, 1, 1, 0]))
-    for place, turned in enumerate((False, True, True, False)):
-        assert torch.equal(result[place], images[place].flip(-1) if turned else images[place])
 
 
 def test_random_erasing_is_done_to_its_share_of_the_images():

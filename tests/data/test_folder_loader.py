@@ -52,8 +52,7 @@ def test_batches_are_those_of_pytorchs_loader(picture_folder):
         assert next(iter(DataLoader(subset, batch_size=2)))[0].dtype == torch.float32
 
 
-def test_a_batch_is_finished_as_its_plan_says(picture_folder):
-    """Of many batches half of the pictures are mirrored, and a third erased, with 0, the mean's colour."""
+def test_half_of_the_pictures_are_mirrored_and_so_many_as_asked_erased(picture_folder):
     data = ImageFolderImages(str(picture_folder), size=16, fit="squash", random_erasing=0.3, std=[0.5, 0.25, 0.2])
     plain = ImageFolderImages(str(picture_folder), size=16, train=False, split="train", fit="squash", std=data.std)
     index = [0, 1] * 500
@@ -61,7 +60,8 @@ def test_a_batch_is_finished_as_its_plan_says(picture_folder):
     images, labels = data.__getitems__(index).batch
     whole, expected = plain.__getitems__(index).batch
     assert torch.equal(labels, expected)
-    erased = (images == 0).all(1, keepdim=True)
+    colour = data.normalised((255 * torch.tensor(data.mean)).round().to(torch.uint8).view(3, 1, 1))
+    erased = (images == colour).all(1, keepdim=True)
     turned = whole.flip(-1)
     straight, mirrored = (
         ((images == each) | erased).flatten(1).all(1) & (each.flip(-1) != each).flatten(1).any(1)

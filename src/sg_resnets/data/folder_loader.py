@@ -1,4 +1,4 @@
-"""A loader of a folder of pictures: its workers make pixels, of which a batch is finished where it is used."""
+"""A loader of a folder of pictures: its workers make pixels, which become numbers where they are used."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,28 +13,26 @@ from sg_resnets.data.image_folder import ImageFolderImages
 class FolderLoader(DataLoader):
     """Batches of an `ImageFolderImages`: images float32 `(B, C, *size)` and labels int64 (B,).
 
-    Its workers hand over uint8, a quarter of the bytes; a batch is mirrored, normalised and erased at once, on
-    `device`.
+    Its workers hand over uint8, a quarter of the bytes; a batch is normalised at once, on `device`.
 
     Args:
         dataset: the pictures.
-        device: where batches are finished, and stay.
+        device: where batches are normalised, and stay.
         params: as of PyTorch's DataLoader.
     """
 
     def __init__(self, dataset: ImageFolderImages, device: str | torch.device = "cpu", **params: Any) -> None:
-        super().__init__(dataset, collate_fn=unfinished, **params)
+        super().__init__(dataset, collate_fn=pixels_and_labels, **params)
         self.device = device
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
-        return map(self._finished, super().__iter__())  # begun here, as PyTorch's: that draws a random number
+        return map(self._normalised, super().__iter__())  # begun here, as PyTorch's: that draws a random number
 
-    def _finished(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        pixels, labels, plan = batch
-        pixels = pixels.to(self.device, non_blocking=True)
-        return self.dataset.finished(pixels, plan), labels  # type: ignore[attr-defined]
+    def _normalised(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        pixels, labels = batch
+        return self.dataset.normalised(pixels.to(self.device, non_blocking=True)), labels  # type: ignore[attr-defined]
 
 
-def unfinished(samples: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Collate function of `PixelSamples`: pixels, labels and plan."""
-    return samples.pixels, samples.labels, samples.plan
+def pixels_and_labels(samples: Any) -> tuple[Tensor, Tensor]:
+    """Collate function of `PixelSamples`: what is not normalised yet."""
+    return samples.pixels, samples.labels

@@ -166,7 +166,7 @@ class InMemoryImages(Dataset):
         if self.crop_padding:
             images = crop_windows(images, self.crop_padding, top=next(draws), left=next(draws))
         if self.horizontal_flip:
-            images = mirrored(images, next(draws))
+            images = torch.where(next(draws).bool().view(-1, 1, 1, 1), images.flip(-1), images)
         if self.cutout:
             images = cut_out(images, self.cutout, row=next(draws), column=next(draws))
         if self.random_erasing:
@@ -199,11 +199,6 @@ def crop_windows(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Ten
     side = images.shape[-1]
     windows = F.pad(images, [padding] * 4).unfold(2, side, 1).unfold(3, side, 1)  # a view of every possible window
     return windows[torch.arange(len(images), device=images.device), :, top, left]
-
-
-def mirrored(images: Tensor, which: Tensor) -> Tensor:
-    """Mirror those of `images` (B, C, H, W), left to right, for which `which` (B,) is not 0."""
-    return torch.where(which.bool().view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 def cut_out(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
