@@ -56,7 +56,9 @@ def test_one_class_alone_is_refused(tmp_path):
         ({"train": "val"}, "train='val': must be True or False"),
         ({"random_erasing": 2}, "random_erasing=2: must be a number from 0 to 1"),
         ({"crop_ratio": "half"}, "crop_ratio='half': must be a number > 0 and <= 1"),
-        ({"std": 0.3}, "std=0.3: must be a list of positive numbers, one for each of the 3"),
+        ({"std": 0.3}, "std=0.3: must be a list of positive numbers up to 1, one for each of the 3"),
+        ({"mean": [123.7, 116.3, 103.5]}, "mean=.*from 0 to 1, .* divide those of pixels up to 255 by 255"),
+        ({"std": [58.4, 57.1, 57.4]}, "std=.*up to 1, .* divide those of pixels up to 255 by 255"),
         ({"mean": [0.5, 0.5, float("nan")]}, "mean=.* must be a list of numbers"),
     ],
 )

@@ -4,7 +4,6 @@ SuperGradients stores this description in every checkpoint and builds its predic
 containers only, so that the checkpoint can be read with `torch.load(weights_only=True)`.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +92,8 @@ def class_names_of(dataset: Any) -> list[str] | None:
 
 
 def per_channel(name: str, values: float | Sequence[float], channels: int) -> tuple[float, ...]:
-    """`values` as plain floats, one for each channel; `std` has to be positive. Of one channel a number will do.
+    """`values` as plain floats, one for each channel, from 0 to 1 as the pixels are; `std` has to be positive. Of one
+    channel a number will do.
 
     Raises:
         SgResnetsError: they are anything else.
@@ -103,7 +103,11 @@ def per_channel(name: str, values: float | Sequence[float], channels: int) -> tu
         numbers = () if isinstance(values, str | bool) else tuple(float(value) for value in listed)
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != channels or not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
-        kind = "positive numbers" if name == "std" else "numbers"
-        raise SgResnetsError(f"{name}={values!r}: must be a list of {kind}, one for each of the {channels} channel(s)")
+    in_range = all(0 <= number <= 1 for number in numbers) and not (name == "std" and 0 in numbers)
+    if len(numbers) != channels or not in_range:
+        kind = "positive numbers up to 1" if name == "std" else "numbers from 0 to 1"
+        raise SgResnetsError(
+            f"{name}={values!r}: must be a list of {kind}, one for each of the {channels} channel(s), of pixels scaled "
+            "to [0, 1]: divide those of pixels up to 255 by 255"
+        )
     return numbers
