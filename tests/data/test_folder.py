@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sg_resnets.data.check import Looked
 from sg_resnets.data.folder import contents, relative
+from sg_resnets.runs.check import describe, in_two_parts
 from sg_resnets.utils.errors import SgResnetsError
 
 
@@ -86,6 +88,15 @@ def test_a_csv_file_lists_pictures(fill, tmp_path):
         ("file,class\ncat/0.png,cat\ncat/0.png,dog\n", "gives cat/0.png two classes, cat and dog"),
         ("file,class\ncat/0.png,cat\ndog/0.png,Cat\n", "the classes Cat and cat, which differ in case alone"),
         ("file,class,part\ncat/0.png,cat,val\ndog/0.png,dog,val\n", "has no picture for training"),
+        (
+            "file,class\ncat/0.png,cat, big\ndog/0.png,dog, small\n",
+            "line 2: more columns than in the first line: quote",
+        ),
+        ("file,class\ncat/0.png,cat\ncat/1.png,  \n", "line 3: a file and its class are needed"),
+        ("file,class,split\ncat/0.png,cat,val\n", "its column split has to be called part"),
+        ("file,class,Class\ncat/0.png,cat,dog\n", "has two columns class: keep one"),
+        ("file,class,part\ncat/0.png,cat,train\n./cat/0.png,dog,val\n", "gives ./cat/0.png two classes, cat and dog"),
+        ("file,class\ncat/0.png,cat\ncat\\0.png,dog\n", "two classes, cat and dog"),
         ("file,class,part\ncat/0.png,a,train\ndog/0.png,b,train\ndog/1.png,c,val\n", "pictures of c for val, and none"),
     ],
 )
@@ -94,6 +105,53 @@ def test_wrong_csv_files_are_one_line(fill, text, words):
     (root / "labels.csv").write_text(text)
     with pytest.raises(SgResnetsError, match=words):
         contents(root / "labels.csv")
+
+
+def test_a_csv_file_may_name_its_columns_in_capitals(fill):
+    root = fill("cat", "dog", count=2)
+    rows = [f"{name}/{i}.png,{name},{('train', 'val')[i]}" for name in ("cat", "dog") for i in (0, 1)]
+    (root / "labels.csv").write_text("\n".join(["File, Class ,PART", *rows]))
+    found = contents(root / "labels.csv")
+    assert not found.is_split and places(found, "val") == ["cat/1.png", "dog/1.png"]
+
+
+def test_what_is_not_used_is_told(fill):
+    root = fill("train/cat", "train/dog", "dev/cat", "bus", count=2)
+    for place in ("train/a.png", "b.png", "notes.txt"):
+        Image.new("L", (2, 2)).save(root / place, "png")
+    beside = f"not used: bus/, dev/, 1 picture in {root} itself, 1 picture in {root / 'train'} itself"
+    assert beside in [*describe(contents(root))]
+    fill("val")
+    with pytest.raises(SgResnetsError, match=r"/val has pictures, and no class folders"):
+        contents(root)
+    flat = fill("flat/cat", "flat/dog", count=2) / "flat"
+    Image.new("L", (2, 2)).save(flat / "x.png")
+    assert f"not used: 1 picture in {flat} itself" in [*describe(contents(flat))]
+
+
+def test_a_runs_split_misses_some_pictures_and_no_class(fill, tmp_path):
+    root, run = fill("cat", "dog", count=4), tmp_path / "run"
+    (run / ".hydra").mkdir(parents=True)
+    rows = [f"{name}/{i}.png,{name},{'val' if i > 1 else 'train'}" for name in ("cat", "dog") for i in range(4)]
+    (run / "split.csv").write_text("\n".join(["file,class,part", *rows]))
+    assert contents(root, run / "split.csv").missing == 0
+    (root / "dog" / "2.png").unlink()
+    assert [contents(root, run / "split.csv", part=part).missing for part in (None, "train", "val")] == [1, 0, 1]
+    (root / "dog" / "3.png").unlink()
+    with pytest.raises(SgResnetsError, match=r"all pictures of dog that the run has for val are gone from .*dog/2.png"):
+        contents(root, run / "split.csv", part="val")
+    assert len(contents(root, run / "split.csv", part="train").parts["train"]) == 4
+
+
+def test_one_file_in_two_parts_of_a_list_is_told(fill):
+    root = fill("cat", "dog", count=2)
+    rows = [f"{name}/{i}.png,{name},train" for name in ("cat", "dog") for i in (0, 1)]
+    (root / "labels.csv").write_text("\n".join(["file,class,part", *rows, "./cat/1.png,cat,val", "dog/0.png,dog,test"]))
+    found = contents(root / "labels.csv")
+    looked = [Looked(str(root / name), "", name) for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")]
+    assert [*in_two_parts(looked, found)] == [
+        "2 pictures in two parts, such as cat/1.png: the network is tested on what it was trained on"
+    ]
 
 
 def test_what_systems_leave_is_no_picture_and_no_class(fill):

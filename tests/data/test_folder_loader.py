@@ -1,8 +1,10 @@
 """Folders of pictures as batches: the loader, the cache, decoding at a reduced size."""
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +104,14 @@ def test_a_picture_that_has_changed_is_decoded_anew(picture_folder):
     Image.new("RGB", (40, 30), "red").save(data.samples[0][0])
     after = epoch(data)[0]
     assert not torch.equal(before[0], after[0]) and torch.equal(before[1:], after[1:])
+    path, other = Path(data.samples[1][0]), picture_folder / "other.bmp"
+    Image.new("RGB", (40, 30), "red").save(path, "bmp")
+    with_red = epoch(data)[0]
+    Image.new("RGB", (40, 30), "blue").save(other)  # of the same size, and put in its place with the same time
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.replace(path)
+    after = epoch(data)[0]
+    assert not torch.equal(with_red[1], after[1]) and torch.equal(with_red[0], after[0])
     for kept in data.cache.folder.rglob("*"):
         if kept.is_file():
             kept.write_bytes(kept.read_bytes()[:-1])  # as a full disk, or a kill, leaves it

@@ -54,6 +54,9 @@ def test_one_class_alone_is_refused(tmp_path):
     [
         ({"horizontal_flip": "False", "train": False}, "horizontal_flip='False': must be True or False"),
         ({"train": "val"}, "train='val': must be True or False"),
+        ({"augmented": "no"}, "augmented='no': must be True or False"),
+        ({"skip_samples": 1000}, "skip_samples=1000: must be an integer from 0 to"),
+        ({"augment": True}, "augment=True: valid: trivial"),
         ({"random_erasing": 2}, "random_erasing=2: must be a number from 0 to 1"),
         ({"crop_ratio": "half"}, "crop_ratio='half': must be a number > 0 and <= 1"),
         ({"std": 0.3}, "std=0.3: must be a list of positive numbers up to 1, one for each of the 3"),

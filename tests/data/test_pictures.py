@@ -42,6 +42,13 @@ def test_what_is_transparent_is_white(tmp_path, mode):
     assert (pixels[:, 4:] == 255).all() and abs(int(pixels[0, 0, 0]) - 200) < 8
 
 
+def test_a_colour_that_counts_as_transparent_is_white(tmp_path):
+    image = Image.new("RGB", (8, 6), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 4, 6))
+    pixels = seen(image, tmp_path / "a.png", transparency=(255, 0, 0))
+    assert (pixels[:, :4] == 255).all() and (pixels[:, 4:] == (0, 0, 255)).all()
+
+
 def test_half_transparent_is_half_white(tmp_path):
     assert (seen(Image.new("RGBA", (4, 4), (0, 0, 0, 128)), tmp_path / "a.png") == 127).all()
 
@@ -50,6 +57,8 @@ def test_other_depths_keep_their_steps(tmp_path):
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     for name in ("ramp.png", "ramp.tif"):
         assert np.array_equal(seen(Image.fromarray(ramp), tmp_path / name)[..., 1], ramp >> 8)
+    for kind, name in ((np.uint16, "c.png"), (np.int32, "c.tif")):  # 8 bits that are stored in more
+        assert np.array_equal(seen(Image.fromarray((ramp >> 8).astype(kind)), tmp_path / name)[..., 0], ramp >> 8)
     shares = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     assert np.array_equal(seen(Image.fromarray(shares), tmp_path / "a.tif")[..., 0].ravel(), np.arange(256))
     assert np.array_equal(seen(Image.fromarray(ramp.astype(np.int32)), tmp_path / "b.tif")[..., 0], ramp >> 8)

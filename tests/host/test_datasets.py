@@ -123,8 +123,11 @@ def test_an_image_folder_is_augmented_as_asked_in_training_alone(by_name):
         assert image.shape == (3, 32, 32) and 20 < (image == mean).all(0).sum() < 400 and mean.abs().max() < 0.01
     val = ImageFolderImages(root, train=False, size=32, augment="trivial", random_erasing=1.0, crop_ratio=0.8)
     assert val.fitting.resize == (40, 40) and val.augmentation is None and torch.equal(val[0][0], val[0][0])
-    for wrong, words in (({"augment": "autoo"}, "valid: trivial"), ({"augment": "rand-x9"}, "valid: trivial"),
-                         ({"crop_ratio": 0}, "crop_ratio=0")):  # fmt: skip
+    names = ("autoo", "rand-x9", "rand-foo", "rand-m99", "rand-n0", "rand-m9-inc0", "rand", True)
+    for wrong, words in (
+        *(({"augment": name}, "valid: trivial") for name in names),
+        ({"crop_ratio": 0}, "crop_ratio=0"),
+    ):
         with pytest.raises(SgResnetsError, match=words):
             ImageFolderImages(root, **wrong)
 

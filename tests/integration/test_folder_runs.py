@@ -46,7 +46,7 @@ def train_folder(train):
 def said(caplog):
     """What has been logged, as one text."""
     caplog.set_level(logging.INFO)
-    names = ("sg_resnets.host.folders", "sg_resnets.runs.evaluate", "super_gradients")
+    names = ("sg_resnets.host.folders", "sg_resnets.runs.evaluate", "sg_resnets.data.folder", "super_gradients")
     for name in names:
         logging.getLogger(name).addHandler(caplog.handler)
     yield lambda: caplog.text
@@ -255,6 +255,45 @@ def test_rare_classes_are_drawn_as_often_as_others(train, train_folder, recipe, 
         assert np.bincount(data.targets, weights=factors) == pytest.approx([20, 20, 20])
         slow = [1.0, 1.0, 10.0]
         assert factors.tolist() == pytest.approx([slow[label] for label in data.targets])
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ("threshold:1.0", "ClassBalancedSampler has no keyword 'threshold'.*oversample_threshold"),
+        ("oversample_threshold:50", "oversample_threshold=50: must be a number from 0 to 1"),
+        ("oversample_aggressiveness:-1.0", "oversample_aggressiveness=-1.0: must be a number >= 0"),
+    ],
+)
+def test_wrong_parameters_of_a_sampler_are_named(train_folder, params, words, tmp_path):
+    root = fill(tmp_path / "pictures", "ant", "bee")
+    with pytest.raises(SgResnetsError, match=words):
+        train_folder(root, f"+dataset_params.train_dataloader_params.sampler={{ClassBalancedSampler:{{{params}}}}}")
+
+
+def test_pictures_that_are_gone_are_told_and_a_class_that_is_gone_is_refused(train_folder, command, said, tmp_path):
+    root = fill(tmp_path / "pictures", "ant", "bee", "cow", count=10)
+    _, run = train_folder(root)
+    own = (run / "report_val.csv").read_bytes()
+    validated = [row["file"] for row in rows_of(run / "split.csv") if row["part"] == "val"]
+    (root / validated[0]).rename(tmp_path / "kept.png")
+    code, out, _ = command("evaluate", run)
+    assert code == 0 and "1 picture that the run had" in out and (run / "report_val.csv").read_bytes() == own
+    assert "1 of the 30 pictures" in said() and len(rows_of(run / "report_val_other.csv")) == 5
+    (tmp_path / "kept.png").rename(root / validated[0])
+    others = fill(tmp_path / "others", "ant", "bee", "cow", count=10, seed=1)  # of the same names
+    assert command("evaluate", run, "--root", others)[0] == 0
+    assert (
+        "evaluated on those it was validated on; if they are other pictures of the same names, add --split all"
+        in said()
+    )
+    resume = command("resume", run, "epochs=2", "dataset_params.train_dataset_params.mean=[0.1,0.1,0.1]")
+    assert resume[0] == 1 and "pictures that are normalised as before" in resume[2]
+    (root / "cow").rename(root / "kuh")
+    for words in (("evaluate", run), ("resume", run, "epochs=2")):
+        code, _, line = command(*words)
+        assert code == 1 and "all pictures of cow that the run has for" in line and "\n" not in line.strip()
+    assert (run / "report_val.csv").read_bytes() == own
 
 
 def test_torchvisions_folders_are_held_against_the_network_too(picture_folder, host):

@@ -45,6 +45,8 @@ class Contents:
         parts: the pictures of "train", "val" and "test", those that there are.
         is_split: whether "val" is taken from the training pictures.
         left_out: files that are no pictures, counted by their ending.
+        beside: what stands beside the folders that are used, in words.
+        missing: how many pictures of a run, of the part that is asked for, are not there any more.
     """
 
     root: Path
@@ -52,6 +54,8 @@ class Contents:
     parts: dict[str, list[Picture]]
     is_split: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
+    beside: tuple[str, ...] = ()
+    missing: int = 0
 
     def part(self, name: str) -> list[Picture]:
         """Return the pictures of a part, or of "all".
@@ -89,7 +93,7 @@ def contents(
         root, labels = root.parent, labels or root
     try:
         if labels is not None:
-            found = _of_csv(root, Path(labels).expanduser())
+            found = _of_csv(root, Path(labels).expanduser(), part)
         elif not root.is_dir():
             raise SgResnetsError(f"there is no folder {root}; {LAYOUTS.format(root=root)}")
         elif folders := _part_folders(root):
@@ -184,11 +188,27 @@ def _part_folders(root: Path) -> dict[str, Path]:
             raise SgResnetsError(f"{root} has {names_found}, which mean the same: keep one of them")
         if of_part:
             found[part] = of_part[0]
+    for part, names in _FOLDERS.items():
+        flat = [folders[name] for name in names if name in folders and found and part not in found]
+        if flat and pictures_in(flat[0]):
+            raise SgResnetsError(f"{flat[0]} has pictures, and no class folders; {LAYOUTS.format(root=root)}")
     return found
 
 
 def _has_folders(folder: Path) -> bool:
     return any(entry.is_dir() for entry in _entries(folder))
+
+
+def _beside(root: Path, parts: Iterable[Path] = ()) -> tuple[str, ...]:
+    """What is not used: with folders of parts those that are none, and pictures that are in no class folder."""
+    parts, known = list(parts), endings()
+    others = [each.name + "/" for each in _entries(root) if parts and each.is_dir() and Path(each.path) not in parts]
+    for folder in (root, *parts):
+        files = [each for each in _entries(folder) if not each.is_dir()]
+        loose = sum(os.path.splitext(each.name)[1].lower() in known for each in files)
+        if loose:
+            others.append(f"{loose:,} picture{'s' * (loose != 1)} in {folder} itself")
+    return tuple(others)
 
 
 def _of_parts(root: Path, folders: dict[str, Path], part: str | None) -> Contents:
@@ -208,7 +228,7 @@ def _of_parts(root: Path, folders: dict[str, Path], part: str | None) -> Content
     wanted = [each for each in folders if part is None or each == source]
     left_out: Counter[str] = Counter()
     parts = {each: _labelled(names, by_part[each], left_out) for each in wanted}
-    return Contents(root, tuple(names), parts, "val" not in folders, left_out)
+    return Contents(root, tuple(names), parts, "val" not in folders, left_out, _beside(root, folders.values()))
 
 
 def _of_classes(root: Path) -> Contents:
@@ -217,7 +237,8 @@ def _of_classes(root: Path) -> Contents:
     if {name.lower() for name in classes} <= {name for names in _FOLDERS.values() for name in names}:
         raise SgResnetsError(f"{root}/{next(iter(classes))} has no class folders; {LAYOUTS.format(root=root)}")
     left_out: Counter[str] = Counter()
-    return Contents(root, tuple(classes), {"train": _labelled(list(classes), classes, left_out)}, True, left_out)
+    parts = {"train": _labelled(list(classes), classes, left_out)}
+    return Contents(root, tuple(classes), parts, True, left_out, _beside(root))
 
 
 def _labelled(names: Sequence[str], classes: dict[str, Path], left_out: Counter[str]) -> list[Picture]:
@@ -278,7 +299,7 @@ def relative(path: str | Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _of_csv(root: Path, file: Path) -> Contents:
+def _of_csv(root: Path, file: Path, part: str | None) -> Contents:
     rows = list(_rows(file))
     places = [root, file.parent] if root.is_dir() else [file.parent]
     names = sorted({row["class"] for row in rows})
@@ -286,32 +307,52 @@ def _of_csv(root: Path, file: Path) -> Contents:
     _refuse_equal_but_for_case(names, str(file))
     label_of = {name: label for label, name in enumerate(names)}
     parts: dict[str, dict[str, Picture]] = {}
-    missing = []
+    known: dict[str, Picture] = {}  # by its path without detours
+    missing, missing_here = [], []
     for row in rows:
         names_of_file = dict.fromkeys((row["file"], row["file"].replace("\\", "/")))  # as Windows writes them
         candidates = (place / name for name in names_of_file for place in places)
         path = next((each for each in candidates if each.is_file()), None)
         if path is None:
-            missing.append(row["file"])
+            missing.append(row)
             continue
         picture = Picture(str(path), label_of[row["class"]])
-        before = parts.setdefault(row["part"], {}).setdefault(row["file"], picture)
+        before = known.setdefault(os.path.normpath(path), picture)
         if before.label != picture.label:
             raise SgResnetsError(f"{file} gives {row['file']} two classes, {names[before.label]} and {row['class']}")
+        parts.setdefault(row["part"], {})[before.path] = before
     if missing and parts and is_split_of_run(file):  # taken away since
+        missing_here = [row for row in missing if part in (None, row["part"])]
+        _refuse_lost_classes(missing_here, parts, names, places[0])
         logger.warning(f"{len(missing)} of the {len(rows)} pictures of {file} are not in {places[0]} any more")
     elif missing:
-        shown = ", ".join(missing[:5]) + (f", ... ({len(missing)} in all)" if len(missing) > 5 else "")
+        listed_files = [row["file"] for row in missing]
+        shown = ", ".join(listed_files[:5]) + (f", ... ({len(missing)} in all)" if len(missing) > 5 else "")
         raise SgResnetsError(f"{file} lists files that are not in {places[0]}: {shown}")
     if "train" not in parts:
         raise SgResnetsError(f"{file} has no picture for training: its column part says {', '.join(sorted(parts))}")
     listed = {part: list(parts[part].values()) for part in PARTS if part in parts}
     trained = {picture.label for picture in listed["train"]}
-    for part, pictures in listed.items():
-        unknown = sorted({names[each.label] for each in pictures if each.label not in trained})
+    for each, pictures in listed.items():
+        unknown = sorted({names[picture.label] for picture in pictures if picture.label not in trained})
         if unknown:
-            raise SgResnetsError(f"{file} has pictures of {', '.join(unknown[:5])} for {part}, and none for training")
-    return Contents(places[0], tuple(names), listed, "val" not in listed)
+            raise SgResnetsError(f"{file} has pictures of {', '.join(unknown[:5])} for {each}, and none for training")
+    return Contents(places[0], tuple(names), listed, "val" not in listed, missing=len(missing_here))
+
+
+def _refuse_lost_classes(
+    missing: Sequence[dict[str, str]], parts: dict[str, dict[str, Picture]], names: Sequence[str], root: Path
+) -> None:
+    """Of a run's pictures some may be gone; not all that a class has in a part."""
+    left = {(part, names[picture.label]) for part, pictures in parts.items() for picture in pictures.values()}
+    lost = sorted({(row["part"], row["class"]) for row in missing} - left)
+    if lost:
+        part, name = lost[0]
+        raise SgResnetsError(
+            f"all pictures of {name} that the run has for {part} are gone from {root}: put them back, as "
+            f"{sum((row['part'], row['class']) == lost[0] for row in missing)} files such as {missing[0]['file']}, or "
+            "train a new run"
+        )
 
 
 def is_split_of_run(file: Path) -> bool:
@@ -328,15 +369,24 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
     try:
         with open(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
             reader = csv.DictReader(opened)
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+            if "split" in columns and "part" not in columns:
+                raise SgResnetsError(f"{file}: its column split has to be called part")
+            if twice := [name for name in ("file", "class", "part") if columns.count(name) > 1]:
+                raise SgResnetsError(f"{file} has two columns {twice[0]}: keep one of them")
             if not {"file", "class"} <= {*columns}:
                 raise SgResnetsError(
                     f"{file} begins with {','.join(columns)}: its first line must name the columns file,class or "
                     "file,class,part"
                 )
             for number, row in enumerate(reader, 2):
+                if None in row:
+                    raise SgResnetsError(
+                        f"{file}, line {number}: more columns than in the first line: quote a name that holds a comma, "
+                        '"like, this"'
+                    )
                 part = (row.get("part") or "train").strip()
-                if not row["file"] or not row["class"]:
+                if not (row["file"] or "").strip() or not (row["class"] or "").strip():
                     raise SgResnetsError(f"{file}, line {number}: a file and its class are needed")
                 if part not in PARTS:
                     raise SgResnetsError(f"{file}, line {number}: part {part}: {choices(part, PARTS)}")

@@ -107,7 +107,7 @@ class ImageFolderImages(Dataset):
         cache: str = "none",
     ):
         self.part = one_of(*PARTS, "all")("split", split or ("train" if BOOLEAN("train", train) else "val"))
-        self.augmented = (split or train) in (True, "train") if augmented is None else augmented
+        self.augmented = (split or train) in (True, "train") if augmented is None else BOOLEAN("augmented", augmented)
         self.horizontal_flip = BOOLEAN("horizontal_flip", horizontal_flip)
         self.random_erasing = PROBABILITY("random_erasing", random_erasing)
         of_grey = isinstance(mean, int | float) or (isinstance(mean, Sequence) and len(mean) == 1)
@@ -125,8 +125,9 @@ class ImageFolderImages(Dataset):
         self.samples: list[tuple[str, int]] = [(each.path, each.label) for each in kept]
         self.targets = [label for _, label in self.samples]
         if max_samples is not None or skip_samples:
-            count = len(self.samples) if max_samples is None else integer(1)("max_samples", max_samples)
-            indices = balanced_first(np.array(self.targets), count, integer(0)("skip_samples", skip_samples))
+            most = len(self.samples)
+            count = most if max_samples is None else integer(1)("max_samples", max_samples)
+            indices = balanced_first(np.array(self.targets), count, integer(0, most)("skip_samples", skip_samples))
             self.samples, self.targets = ([each[i] for i in indices] for each in (self.samples, self.targets))
         how = {"root": str(Path(found.root).absolute()), "augmented": self._crops, **vars(self.fitting)}
         self.cache = cache_of(one_of("none", "ram", "disk")("cache", cache), how)

@@ -21,7 +21,9 @@ from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.files import remove_abandoned, temporary_suffix
 
 SHARED_MEMORY = Path("/dev/shm")
-_HEADER = 4  # int64: when the picture's file was changed (ns), its size in bytes, height and width of what is stored
+# int64: when the picture's file was changed, and when its place or its rights were (ns), its size in bytes, height and
+# width of what is stored. A file that is put in its place with its time has another second time.
+_HEADER = 5
 
 
 class PictureCache:
@@ -46,7 +48,7 @@ class PictureCache:
             stat = os.stat(path)
         except OSError:
             return make()  # which says what is wrong
-        stamp = np.array([stat.st_mtime_ns, stat.st_size])
+        stamp = np.array([stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size])
         file = self._file(path)
         kept = _mapped(file)
         header, pixels = kept[: 8 * _HEADER], kept[8 * _HEADER :]

@@ -40,7 +40,8 @@ def endings() -> frozenset[str]:
 
 def read_rgb(path: str | Path, reduction: Callable[[int, int], float] | None = None) -> Image.Image:
     """The picture in colour, 8 bits a channel: turned upright as its EXIF data says, transparent parts on white, of
-    several the first; 16-bit grey by its upper 8 bits, floats from 0 to 1 as 0 to 255.
+    several the first; 16-bit grey by its upper 8 bits, or where these are 0, by the lower; floats from 0 to 1 as 0 to
+    255.
 
     `reduction` is told height and width, and answers by what factor both may be smaller: a JPEG is decoded at a half, a
     quarter or an eighth of its size where that is enough.
@@ -76,7 +77,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         upright = ImageOps.exif_transpose(image)
         return Image.fromarray(_eight_bits(np.asarray(upright))).convert("RGB")
-    if image.mode == "RGB" and ORIENTATION not in image.getexif():  # as most are
+    if image.mode == "RGB" and not image.has_transparency_data and ORIENTATION not in image.getexif():  # as most are
         return image.convert("RGB")
     image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
@@ -93,4 +94,4 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
         return np.rint(values * 255).astype(np.uint8)
     if low < 0 or high > 65535:
         raise ValueError(f"its pixels are integers from {low} to {high}: store them as 8-bit or 16-bit")
-    return (values >> 8).astype(np.uint8)
+    return (values >> 8 if high > 255 else values).astype(np.uint8)

@@ -1,6 +1,7 @@
 """Data sets, the collate function and the prediction steps, as SuperGradients takes them by name."""
 
 import inspect
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -105,18 +106,18 @@ class HostInMemoryImages(InMemoryImages, HasPreprocessingParams, ClassesOfLabels
     """InMemoryImages whose preprocessing SuperGradients stores in checkpoints."""
 
 
+# SuperGradients' RandAugment passes over what it does not know, and has inc0 mean inc1.
+RAND_AUGMENT = re.compile(r"rand(-(m(\d|10)|n[1-9]|w0|mstd\d+(\.\d+)?|inc1))+")
+
+
 class HostImageFolder(ImageFolderImages, HasPreprocessingParams, ClassesOfLabels):
     """ImageFolderImages whose preprocessing SuperGradients stores in checkpoints, with its RandAugment."""
 
     def augmentation_of(self, name: str | None) -> Any:
         """Return what `augment: name` stands for: a transform of uint8 (C, H, W), or None."""
-        if name is not None and name.startswith("rand-"):
-            try:
-                drawn = rand_augment_transform(name, min(self.fitting.size), list(self.mean))
-            except (AssertionError, ValueError):
-                pass  # it is no name of a RandAugment
-            else:
-                return v2.Compose([v2.ToPILImage(), drawn, v2.PILToTensor()])
+        if isinstance(name, str) and RAND_AUGMENT.fullmatch(name):
+            drawn = rand_augment_transform(name, min(self.fitting.size), list(self.mean))
+            return v2.Compose([v2.ToPILImage(), drawn, v2.PILToTensor()])
         return super().augmentation_of(name)
 
 

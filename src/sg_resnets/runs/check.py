@@ -51,6 +51,8 @@ def describe(found: Contents) -> Iterator[str]:
     if found.left_out:
         others = ", ".join(f"{count:,} {ending}" for ending, count in found.left_out.most_common())
         yield f"left out, no pictures that Pillow reads: {others}"
+    if found.beside:
+        yield f"not used: {', '.join(found.beside)}"
 
 
 def look_with_progress(paths: list[str]) -> list[Looked]:
@@ -61,12 +63,15 @@ def look_with_progress(paths: list[str]) -> list[Looked]:
 
 def in_two_parts(looked: list[Looked], found: Contents) -> Iterator[str]:
     """Yield a line where the same pictures, byte for byte, are in two parts."""
-    part_of = {picture.path: part for part, pictures in found.parts.items() for picture in pictures}
-    by_digest: dict[str, list[str]] = {}
+    parts_of: dict[str, set[str]] = {}
+    for part, pictures in found.parts.items():
+        for picture in pictures:
+            parts_of.setdefault(picture.path, set()).add(part)
+    by_digest: dict[str, set[str]] = {}
     for each in looked:
         if each.digest and not each.reason:
-            by_digest.setdefault(each.digest, []).append(each.path)
-    twice = [paths for paths in by_digest.values() if len({part_of[path] for path in paths}) > 1]
+            by_digest.setdefault(each.digest, set()).add(each.path)
+    twice = [paths for paths in by_digest.values() if len(set().union(*(parts_of[path] for path in paths))) > 1]
     if twice:
         pair = " and ".join(relative(path, found.root) for path in sorted(twice[0])[:2])
         yield (

@@ -26,6 +26,7 @@ from sg_resnets.runs.build import (
     reads_folder,
     recipe_of,
 )
+from sg_resnets.runs.check import count_of
 from sg_resnets.runs.checkpoints import load, refuse_other_classes
 from sg_resnets.runs.curves import read_curves
 from sg_resnets.runs.report import Report
@@ -110,7 +111,7 @@ def evaluate_checkpoint(
             raise SgResnetsError(f"'{override}' overrides nothing: {choices(key, recipe.dataset_params, limit=8)}")
     with open_dict(recipe):
         recipe.merge_with(parse_dotlist(overrides, "override", "dataset_params.val_dataset_params.size=256"))
-    place_data(recipe, path.parent, split, root)
+    missing = place_data(recipe, path.parent, split, root)
     quantized = is_quantized(state["net"])
     network = build_quantized(recipe, state) if quantized else build_network(recipe, path)
     collected = Collect()
@@ -130,6 +131,7 @@ def evaluate_checkpoint(
         ("model", recipe.architecture + (", quantised" if quantized else "")),
         ("parameters", f"{sum(p.numel() for p in network.parameters()):,}"),
         ("data", data),
+        *([("missing", f"{count_of(missing, 'picture')} that the run had")] if missing else []),
         *((f"{part} {name}", f"{float(value):.4f}") for name, value in results.items()),
         *_training_of(path, state),
     ]
@@ -142,7 +144,7 @@ def evaluate_checkpoint(
     found = Classification(names, labels.numpy(), probabilities.numpy())
     report = Report(f"{recipe.architecture} on {data}", rows, found, _files(loader, len(labels)))
     try:
-        other = "_other" if root or overrides else ""  # the run's own report stays
+        other = "_other" if root or overrides or missing else ""  # the run's own report stays
         page = report.write(path.parent / f"report_{part}{other}", network, loader.dataset)
     except SgResnetsError as error:
         logger.warning(f"no report: {error}")
@@ -150,26 +152,41 @@ def evaluate_checkpoint(
     return Evaluation(rows, found, page)
 
 
-def place_data(recipe: Any, run: Path, split: str | None, root: Path | None) -> None:
+def place_data(recipe: Any, run: Path, split: str | None, root: Path | None) -> int:
     """Have a recipe evaluate on a part of its folder of pictures, or on all of another folder that has no parts; as
-    they are, and as its run has split them."""
+    they are, and as its run has split them. Returns how many of the run's pictures are gone."""
     data = recipe.dataset_params
     if not reads_folder(recipe, "val"):
         if split is not None or root is not None:
             raise SgResnetsError(
                 "--split and --root are for folders of pictures, and the run was trained on other data"
             )
-        return
+        return 0
     with open_dict(recipe):
         data.val_dataset_params.augmented = False  # the training part too
         if root is not None:
             data.train_dataset_params.root = data.val_dataset_params.root = str(root.expanduser().absolute())
             data.train_dataset_params.labels = data.val_dataset_params.labels = None
         follows = follow_split(recipe, run, everything=root is not None)
-        if root is not None and split is None and not follows and contents(root).is_split:
-            split = "all"
+        if root is not None and split is None:
+            if not follows and contents(root).is_split:
+                split = "all"
+            elif follows:
+                logger.warning(
+                    f"{root} has all files that the run has split: evaluated on those it was validated on; if they are "
+                    "other pictures of the same names, add --split all"
+                )
         if split is not None:
             data.val_dataset_params.split = split
+    if not follows:
+        return 0
+    val, part = data.val_dataset_params, part_of(data.val_dataset_params)
+    return contents(val.root, val.labels, part=None if part == "all" else part).missing
+
+
+def part_of(params: Any) -> str:
+    """Return the part of a folder of pictures that a data set's parameters ask for."""
+    return str(params.get("split") or ("train" if params.get("train") else "val"))
 
 
 def _files(loader: Any, count: int) -> list[str]:
@@ -200,7 +217,7 @@ def describe_data(recipe: DictConfig) -> tuple[str, str]:
     )
     name = dataset or recipe.get("val_dataloader")
     if reads_folder(recipe, "val"):
-        part = params.get("split") or ("train" if params.get("train") else "val")
+        part = part_of(params)
         return f"{params.get('root')}, {part}", part
     return (
         (f"{name}, training images that were held out", "held-out")

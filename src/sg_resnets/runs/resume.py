@@ -66,6 +66,11 @@ def _check_override(recipe: Any, override: str, run: Path) -> None:
     if not equals or OmegaConf.select(recipe, key, default=KeyError) is KeyError:
         valid = choices(key, _keys(recipe), limit=8)
         raise SgResnetsError(f"'{override}' overrides nothing: write key=value with a key of the recipe; {valid}")
+    if key.startswith("dataset_params.") and key.rpartition(".")[2] in ("mean", "std"):
+        raise SgResnetsError(
+            f"'{override}': a run goes on with pictures that are normalised as before; leave it out, or train a new "
+            f"run from its weights with checkpoint_params.checkpoint_path={run / LATEST}"
+        )
     if key == "architecture":
         raise SgResnetsError("a run goes on with its own network: leave out architecture, or train a new run")
     if key == _SCHEDULE or key.startswith(f"{_SCHEDULE}."):

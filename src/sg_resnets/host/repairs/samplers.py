@@ -21,9 +21,12 @@ from super_gradients.training.utils import utils
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+from sg_resnets.data.catalogue import given_keywords
 from sg_resnets.host.patching import Patch, Repair
+from sg_resnets.utils.checks import PROBABILITY, number
 
 MOST_SEEDS = 2**32 - 2**16  # numpy takes 32 bits, and processes add their number
+AGGRESSIVENESS = number("a number >= 0", lambda value: value >= 0)  # 0 draws all alike, 1 makes up for their numbers
 SEEDS_OF_AN_EPOCH = 1000  # between the seeds of two epochs lie those of one epoch's processes
 
 
@@ -66,10 +69,14 @@ def take_one_process(
 
 def instantiate_sampler(original: Callable[..., Any], dataset: Any, dataloader_params: Any) -> Any:
     """Keep a sampler that splits by rank itself from being split once more, and `shuffle` from one that takes none."""
-    name = dataloader_params["sampler"]
-    name = name if isinstance(name, str) else next(iter(name))
-    if name in SAMPLERS and "shuffle" not in inspect.signature(SAMPLERS[name]).parameters:
-        dataloader_params.pop("shuffle", None)
+    name, given = dataloader_params["sampler"], {}
+    if not isinstance(name, str):
+        name, given = next(iter(name.items()))
+    if name in SAMPLERS:
+        valid = inspect.signature(SAMPLERS[name]).parameters
+        given_keywords(name, given or {}, set(valid) - {"self", "dataset"})
+        if "shuffle" not in valid:
+            dataloader_params.pop("shuffle", None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*RepeatAugSampler that appears not to fit")
         params = original(dataset, dataloader_params)
@@ -85,7 +92,14 @@ def repeat_factors(
     oversample_threshold: float | None = None,
     oversample_aggressiveness: float = 0.5,
 ) -> Any:
-    """Return how often each sample is to be drawn; of one label for each sample without a loop over them."""
+    """Return how often each sample is to be drawn; of one label for each sample without a loop over them.
+
+    Raises:
+        SgResnetsError: a parameter is out of its range.
+    """
+    if oversample_threshold is not None:
+        PROBABILITY("oversample_threshold", oversample_threshold)
+    AGGRESSIVENESS("oversample_aggressiveness", oversample_aggressiveness)
     labels = getattr(class_information_provider, "targets", None)
     if labels is None:
         return original(class_information_provider, oversample_threshold, oversample_aggressiveness)
