@@ -50,7 +50,8 @@ def test_a_picture_of_any_shape_covers_any_size(size):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": 0}, "size=0: must be an integer >= 1"),
+        ({"size": 0}, "size=0: must be an integer from 1 to 16384"),
+        ({"size": [224, 100_000]}, "size=100000: must be an integer from 1 to 16384"),
         ({"size": [3]}, r"size=\[3\]: must be the pictures' side in pixels, or \[height, width\]"),
         ({"size": 8, "fit": "stretch"}, "fit='stretch': must be one of crop, squash, pad"),
         ({"size": 8, "fit": "pad", "crop_ratio": 0.9}, "fit: pad shows the whole picture"),

@@ -10,6 +10,7 @@ from torch import Tensor
 from sg_resnets.utils.checks import Check, integer, number, one_of
 from sg_resnets.utils.errors import SgResnetsError
 
+LARGEST = 16_384  # pixels of a side; a picture of more is a mistake, and fills the memory
 CROP_RATIO = number("a number > 0 and <= 1", lambda value: 0 < value <= 1)
 FITS = one_of("crop", "squash", "pad")
 INTERPOLATIONS = one_of("bilinear", "bicubic")
@@ -23,11 +24,11 @@ def sides(size: int | Sequence[int]) -> tuple[int, int]:
     """Height and width of a size that is a number, for a square, or both.
 
     Raises:
-        SgResnetsError: it is neither.
+        SgResnetsError: it is neither, or over `LARGEST`.
     """
     pair = (size, size) if isinstance(size, int) and not isinstance(size, bool) else tuple(_SIDES("size", size))
     for side in pair:
-        integer(1)("size", side)
+        integer(1, LARGEST + 1)("size", side)
     return pair
 
 

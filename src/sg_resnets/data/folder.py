@@ -348,10 +348,10 @@ def _refuse_lost_classes(
     lost = sorted({(row["part"], row["class"]) for row in missing} - left)
     if lost:
         part, name = lost[0]
+        files = [row["file"] for row in missing if (row["part"], row["class"]) == lost[0]]
         raise SgResnetsError(
-            f"all pictures of {name} that the run has for {part} are gone from {root}: put them back, as "
-            f"{sum((row['part'], row['class']) == lost[0] for row in missing)} files such as {missing[0]['file']}, or "
-            "train a new run"
+            f"all pictures of {name} that the run has for {part} are gone from {root}: put them back ({len(files)}, "
+            f"such as {files[0]}), or train a new run"
         )
 
 

@@ -74,7 +74,8 @@ def instantiate_sampler(original: Callable[..., Any], dataset: Any, dataloader_p
         name, given = next(iter(name.items()))
     if name in SAMPLERS:
         valid = inspect.signature(SAMPLERS[name]).parameters
-        given_keywords(name, given or {}, set(valid) - {"self", "dataset"})
+        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in valid.values()):
+            given_keywords(name, given or {}, set(valid) - {"dataset"})
         if "shuffle" not in valid:
             dataloader_params.pop("shuffle", None)
     with warnings.catch_warnings():
