@@ -107,6 +107,14 @@ def test_wrong_csv_files_are_one_line(fill, text, words):
         contents(root / "labels.csv")
 
 
+def test_empty_columns_at_the_end_of_a_line_are_nothing(fill):
+    root = fill("cat", "dog", count=2)
+    (root / "labels.csv").write_text(
+        "file,class\n" + "".join(f"{n}/{i}.png,{n},,\n" for n in ("cat", "dog") for i in (0, 1))
+    )
+    assert contents(root / "labels.csv").class_names == ("cat", "dog")
+
+
 def test_a_csv_file_may_name_its_columns_in_capitals(fill):
     root = fill("cat", "dog", count=2)
     rows = [f"{name}/{i}.png,{name},{('train', 'val')[i]}" for name in ("cat", "dog") for i in (0, 1)]
@@ -124,6 +132,12 @@ def test_what_is_not_used_is_told(fill):
     fill("val")
     with pytest.raises(SgResnetsError, match=r"/val has pictures, and no class folders"):
         contents(root)
+    for path in (root / "val").iterdir():
+        path.unlink()
+    fill("test")  # without classes, as competitions have it
+    assert any("test/" in line for line in describe(contents(root)))
+    fill(*(f"other{i}" for i in range(9)))
+    assert any("bus/, dev/, other0/, other1/, other2/, ... (15 in all)" in line for line in describe(contents(root)))
     flat = fill("flat/cat", "flat/dog", count=2) / "flat"
     Image.new("L", (2, 2)).save(flat / "x.png")
     assert f"not used: 1 picture in {flat} itself" in [*describe(contents(flat))]

@@ -257,11 +257,19 @@ def test_rare_classes_are_drawn_as_often_as_others(train, train_folder, recipe, 
         assert factors.tolist() == pytest.approx([slow[label] for label in data.targets])
 
 
+def test_a_sampler_may_be_named_without_parameters(train_folder, tmp_path):
+    train_folder(
+        fill(tmp_path / "pictures", "ant", "bee"),
+        "+dataset_params.train_dataloader_params.sampler={ClassBalancedSampler:null}",
+    )
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
         ("threshold:1.0", "ClassBalancedSampler has no keyword 'threshold'.*oversample_threshold"),
         ("oversample_threshold:50", "oversample_threshold=50: must be a number from 0 to 1"),
+        ("num_samples:0", "num_samples=0: must be an integer >= 1"),
         ("oversample_aggressiveness:-1.0", "oversample_aggressiveness=-1.0: must be a number >= 0"),
     ],
 )
@@ -294,6 +302,25 @@ def test_pictures_that_are_gone_are_told_and_a_class_that_is_gone_is_refused(tra
         code, _, line = command(*words)
         assert code == 1 and "all pictures of cow that the run has for" in line and "\n" not in line.strip()
     assert (run / "report_val.csv").read_bytes() == own
+
+
+def test_a_run_goes_on_with_pictures_as_it_has_seen_them(train_folder, command, said, tmp_path):
+    root = fill(tmp_path / "pictures", "ant", "bee", count=10)
+    of = "dataset_params.train_dataset_params"
+    _, first = train_folder(root, f"{of}.mean=[0.2,0.3,0.4]", f"{of}.fit=squash")
+    start = f"checkpoint_params.checkpoint_path={first}"
+    _, tuned = train_folder(root, start, "experiment_name=tuned", size=False)  # its recipe leaves them open
+
+    def seen_with(run):
+        return torch.load(run / "ckpt_latest.pth")["processing_params"]
+
+    before = seen_with(tuned)
+    shutil.rmtree(first)  # whose settings it had
+    assert command("resume", tuned, "epochs=2")[0] == 0
+    assert seen_with(tuned) == before
+    assert "was trained with" not in said()
+    assert command("resume", tuned, "epochs=3", f"{of}.size=32")[0] == 0
+    assert "size=32, but " in said() and "was trained with 24: leave size out for that" in said()
 
 
 def test_torchvisions_folders_are_held_against_the_network_too(picture_folder, host):

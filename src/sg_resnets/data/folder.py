@@ -188,10 +188,10 @@ def _part_folders(root: Path) -> dict[str, Path]:
             raise SgResnetsError(f"{root} has {names_found}, which mean the same: keep one of them")
         if of_part:
             found[part] = of_part[0]
-    for part, names in _FOLDERS.items():
-        flat = [folders[name] for name in names if name in folders and found and part not in found]
-        if flat and pictures_in(flat[0]):
-            raise SgResnetsError(f"{flat[0]} has pictures, and no class folders; {LAYOUTS.format(root=root)}")
+    flat = [folders[name] for name in _FOLDERS["val"] if name in folders and "val" not in found]
+    for folder in flat if found else ():  # a test part may be without classes, and is not used then
+        if pictures_in(folder):
+            raise SgResnetsError(f"{folder} has pictures, and no class folders; {LAYOUTS.format(root=root)}")
     return found
 
 
@@ -326,9 +326,9 @@ def _of_csv(root: Path, file: Path, part: str | None) -> Contents:
         _refuse_lost_classes(missing_here, parts, names, places[0])
         logger.warning(f"{len(missing)} of the {len(rows)} pictures of {file} are not in {places[0]} any more")
     elif missing:
-        listed_files = [row["file"] for row in missing]
-        shown = ", ".join(listed_files[:5]) + (f", ... ({len(missing)} in all)" if len(missing) > 5 else "")
-        raise SgResnetsError(f"{file} lists files that are not in {places[0]}: {shown}")
+        raise SgResnetsError(
+            f"{file} lists files that are not in {places[0]}: {some([row['file'] for row in missing])}"
+        )
     if "train" not in parts:
         raise SgResnetsError(f"{file} has no picture for training: its column part says {', '.join(sorted(parts))}")
     listed = {part: list(parts[part].values()) for part in PARTS if part in parts}
@@ -353,6 +353,11 @@ def _refuse_lost_classes(
             f"all pictures of {name} that the run has for {part} are gone from {root}: put them back ({len(files)}, "
             f"such as {files[0]}), or train a new run"
         )
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first five of names, and how many there are."""
+    return ", ".join(names[:5]) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
 
 
 def is_split_of_run(file: Path) -> bool:
@@ -380,7 +385,7 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
                     "file,class,part"
                 )
             for number, row in enumerate(reader, 2):
-                if None in row:
+                if any(each.strip() for each in row.get(None, ())):
                     raise SgResnetsError(
                         f"{file}, line {number}: more columns than in the first line: quote a name that holds a comma, "
                         '"like, this"'

@@ -115,11 +115,12 @@ class ImageFolderImages(Dataset):
         self.mean, self.std = per_channel("mean", mean, channels), per_channel("std", std, channels)
         ratio = (0.875 if fit == "crop" else 1.0) if crop_ratio is None else crop_ratio
         self.fitting = Fitting.of(size, fit, ratio, interpolation, self.mean if channels == 3 else self.mean * 3)
-        # Next to 0 once it is normalised.
-        self._mean_colour = torch.tensor([round(255 * value) for value in self.mean]).to(torch.uint8).view(-1, 1, 1)
+        # The mean's, which is next to 0 once it is normalised.
+        self._erased = torch.tensor(self.fitting.fill[:channels], dtype=torch.uint8).view(-1, 1, 1)
         self.augmentation = self.augmentation_of(augment) if self.augmented else None
         found = contents(root, labels, val_fraction, split_seed, None if self.part == "all" else self.part)
         self.classes = self.class_names = list(found.class_names)
+        self.missing = found.missing
         skipped = frozenset(left_out)
         kept = [each for each in found.part(self.part) if relative(each.path, found.root) not in skipped]
         self.samples: list[tuple[str, int]] = [(each.path, each.label) for each in kept]
@@ -166,7 +167,7 @@ class ImageFolderImages(Dataset):
             place.copy_(image.flip(-1) if drawn.mirrored else image)
             if drawn.erased is not None:
                 top, bottom, left, right = drawn.erased
-                place[:, top:bottom, left:right] = self._mean_colour
+                place[:, top:bottom, left:right] = self._erased
         labels = torch.tensor([self.targets[index] for index in indices])
         return PixelSamples(pixels, labels, self.normalised)
 
@@ -175,12 +176,11 @@ class ImageFolderImages(Dataset):
         a tenth of the time that the whole batch takes as tensors, and next to the decoding nothing."""
         none = [None] * count
         crops = torch.rand(count, TRIES, 4).tolist() if self._crops else none
-        mirrored, erased = none, none
-        if self.augmented and self.horizontal_flip:
-            mirrored = torch.randint(2, (count,)).tolist()
+        mirrored = torch.randint(2, (count,)).tolist() if self.augmented and self.horizontal_flip else none
+        edges = none
         if self.augmented and self.random_erasing:
-            erased = torch.stack(torchvision_erased(count, self.fitting.size, self.random_erasing), 1).tolist()
-        return list(map(Drawn, crops, mirrored, erased))
+            edges = torch.stack(torchvision_erased(count, self.fitting.size, self.random_erasing), 1).tolist()
+        return list(map(Drawn, crops, mirrored, edges))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (B, C, H, W) as float32: (pixels / 255 - mean) / std."""

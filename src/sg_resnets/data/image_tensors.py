@@ -238,13 +238,10 @@ def erased(
 
 
 def erase(images: Tensor, top: Tensor, bottom: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Zero in each of `images` (B, C, H, W) the rectangle from its own `top` to before `bottom`, `left` to `right`."""
-
-    def within(side: int, start: Tensor, end: Tensor) -> Tensor:
-        place = torch.arange(side, device=images.device)
-        return (place >= start.view(-1, 1)) & (place < end.view(-1, 1))
-
-    rows, columns = within(images.shape[-2], top, bottom), within(images.shape[-1], left, right)
+    """Zero in each of `images` (B, C, S, S) the rectangle from its own `top` to before `bottom`, `left` to `right`."""
+    place = torch.arange(images.shape[-1], device=images.device)
+    rows = (place >= top.view(-1, 1)) & (place < bottom.view(-1, 1))
+    columns = (place >= left.view(-1, 1)) & (place < right.view(-1, 1))
     return images.masked_fill((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1), 0.0)
 
 

@@ -121,8 +121,13 @@ def take_grey(recipe: Any) -> None:
 
 
 def weights_before(recipe: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (what, how its pictures are prepared) of the weights that a recipe starts from, then of its teacher's."""
-    for who in ("", "student_", "teacher_"):
+    """Yield (what, how its pictures are prepared) of the run that goes on, or else of the weights that a recipe starts
+    from, then of its teacher's."""
+    run = resumed_run(recipe)
+    if run is not None:
+        with suppress(MissingFileError):  # which is said where it is read
+            yield str(run), settings_of(checkpoints.read(find_checkpoint(run)).get("processing_params"))
+    for who in ("", "student_", "teacher_") if run is None else ("teacher_",):
         params: Any = recipe.get(f"{who}checkpoint_params") or {}
         path, kind = params.get("checkpoint_path"), params.get("pretrained_weights")
         name = recipe.get(f"{who}architecture")
@@ -136,14 +141,20 @@ def weights_before(recipe: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield str(path or f"{name}'s {kind}"), settings
 
 
+def resumed_run(recipe: Any) -> Path | None:
+    """Return the folder of the run that a recipe resumes, or of its experiment; None where it begins one."""
+    if not OmegaConf.select(recipe, "training_hyperparams.resume") or not recipe.get("ckpt_root_dir"):
+        return None
+    run = recipe.training_hyperparams.get("run_id") or ""
+    return Path(recipe.ckpt_root_dir, recipe.experiment_name, run).expanduser()
+
+
 def follow_splits(recipe: Any) -> None:
     """Split the pictures as the run did whose checkpoint a recipe starts from: else its network would be validated on
     pictures that it has been trained on."""
     keys = ("checkpoint_params", "student_checkpoint_params", "teacher_checkpoint_params")
     paths = [OmegaConf.select(recipe, f"{key}.checkpoint_path", throw_on_missing=False) for key in keys]
-    if OmegaConf.select(recipe, "training_hyperparams.resume") and recipe.get("ckpt_root_dir"):
-        run = recipe.training_hyperparams.get("run_id") or ""
-        paths.append(Path(recipe.ckpt_root_dir, recipe.experiment_name, run))
+    paths.append(resumed_run(recipe))
     for path in paths:
         if not path or str(path).startswith("https://"):
             continue

@@ -89,7 +89,8 @@ def follow_split(recipe: Any, run: Path, everything: bool = False) -> bool:
     file, data = run / SPLIT, recipe.dataset_params
     train, val = data.train_dataset_params, data.val_dataset_params
     root, labels = train.get("root"), train.get("labels")
-    chosen = labels and not is_split_of_run(Path(labels))
+    # A list of the user's own; that of the run before, or one that is gone, is in this run's.
+    chosen = labels and Path(labels).expanduser().is_file() and not is_split_of_run(Path(labels))
     if not is_split_of_run(file) or not root or chosen or val.get("labels") != labels or val.get("root") != root:
         return False
     place = Path(str(root)).expanduser()

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sg_resnets.data.check import Looked, look_at
-from sg_resnets.data.folder import Contents, contents, pictures_in, relative
+from sg_resnets.data.folder import Contents, contents, pictures_in, relative, some
 from sg_resnets.utils.errors import SgResnetsError
 
 
@@ -52,7 +52,7 @@ def describe(found: Contents) -> Iterator[str]:
         others = ", ".join(f"{count:,} {ending}" for ending, count in found.left_out.most_common())
         yield f"left out, no pictures that Pillow reads: {others}"
     if found.beside:
-        yield f"not used: {', '.join(found.beside)}"
+        yield f"not used: {some(found.beside)}"
 
 
 def look_with_progress(paths: list[str]) -> list[Looked]:

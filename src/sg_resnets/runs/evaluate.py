@@ -1,5 +1,6 @@
 """Evaluate a checkpoint on the test data of its recipe."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +112,14 @@ def evaluate_checkpoint(
             raise SgResnetsError(f"'{override}' overrides nothing: {choices(key, recipe.dataset_params, limit=8)}")
     with open_dict(recipe):
         recipe.merge_with(parse_dotlist(overrides, "override", "dataset_params.val_dataset_params.size=256"))
-    missing = place_data(recipe, path.parent, split, root)
+    place_data(recipe, path.parent, split, root)
     quantized = is_quantized(state["net"])
     network = build_quantized(recipe, state) if quantized else build_network(recipe, path)
     collected = Collect()
-    with quiet(), TemporaryDirectory() as folder:  # SuperGradients makes one; nothing is written into it
+    with quiet(logging.INFO):
         loader = loader_of(recipe, "val")
+    missing = getattr(loader.dataset, "missing", 0)
+    with quiet(), TemporaryDirectory() as folder:  # SuperGradients makes one; nothing is written into it
         names = class_names_of(loader.dataset)
         refuse_other_classes(path, state, names or [], is_final=True)
         results = Trainer(experiment_name=recipe.experiment_name, ckpt_root_dir=folder).test(
@@ -152,16 +155,16 @@ def evaluate_checkpoint(
     return Evaluation(rows, found, page)
 
 
-def place_data(recipe: Any, run: Path, split: str | None, root: Path | None) -> int:
+def place_data(recipe: Any, run: Path, split: str | None, root: Path | None) -> None:
     """Have a recipe evaluate on a part of its folder of pictures, or on all of another folder that has no parts; as
-    they are, and as its run has split them. Returns how many of the run's pictures are gone."""
+    they are, and as its run has split them."""
     data = recipe.dataset_params
     if not reads_folder(recipe, "val"):
         if split is not None or root is not None:
             raise SgResnetsError(
                 "--split and --root are for folders of pictures, and the run was trained on other data"
             )
-        return 0
+        return
     with open_dict(recipe):
         data.val_dataset_params.augmented = False  # the training part too
         if root is not None:
@@ -178,15 +181,6 @@ def place_data(recipe: Any, run: Path, split: str | None, root: Path | None) -> 
                 )
         if split is not None:
             data.val_dataset_params.split = split
-    if not follows:
-        return 0
-    val, part = data.val_dataset_params, part_of(data.val_dataset_params)
-    return contents(val.root, val.labels, part=None if part == "all" else part).missing
-
-
-def part_of(params: Any) -> str:
-    """Return the part of a folder of pictures that a data set's parameters ask for."""
-    return str(params.get("split") or ("train" if params.get("train") else "val"))
 
 
 def _files(loader: Any, count: int) -> list[str]:
@@ -217,7 +211,7 @@ def describe_data(recipe: DictConfig) -> tuple[str, str]:
     )
     name = dataset or recipe.get("val_dataloader")
     if reads_folder(recipe, "val"):
-        part = part_of(params)
+        part = params.get("split") or ("train" if params.get("train") else "val")
         return f"{params.get('root')}, {part}", part
     return (
         (f"{name}, training images that were held out", "held-out")

@@ -23,7 +23,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from sg_resnets.data.catalogue import given_keywords
 from sg_resnets.host.patching import Patch, Repair
-from sg_resnets.utils.checks import PROBABILITY, number
+from sg_resnets.utils.checks import PROBABILITY, integer, number
 
 MOST_SEEDS = 2**32 - 2**16  # numpy takes 32 bits, and processes add their number
 AGGRESSIVENESS = number("a number >= 0", lambda value: value >= 0)  # 0 draws all alike, 1 makes up for their numbers
@@ -68,14 +68,21 @@ def take_one_process(
 
 
 def instantiate_sampler(original: Callable[..., Any], dataset: Any, dataloader_params: Any) -> Any:
-    """Keep a sampler that splits by rank itself from being split once more, and `shuffle` from one that takes none."""
-    name, given = dataloader_params["sampler"], {}
-    if not isinstance(name, str):
-        name, given = next(iter(name.items()))
+    """Keep a sampler that splits by rank itself from being split once more, and `shuffle` from one that takes none.
+
+    Raises:
+        SgResnetsError: a parameter that it does not have, or no samples.
+    """
+    named = dataloader_params["sampler"]
+    name, given = (named, {}) if isinstance(named, str) else next(iter(named.items()))
+    given = dict(given or {})
+    dataloader_params["sampler"] = {name: given}
+    if given.get("num_samples") is not None:
+        integer(1)("num_samples", given["num_samples"])
     if name in SAMPLERS:
         valid = inspect.signature(SAMPLERS[name]).parameters
         if all(parameter.kind != parameter.VAR_KEYWORD for parameter in valid.values()):
-            given_keywords(name, given or {}, set(valid) - {"dataset"})
+            given_keywords(name, given, [each for each in valid if each != "dataset"])
         if "shuffle" not in valid:
             dataloader_params.pop("shuffle", None)
     with warnings.catch_warnings():
