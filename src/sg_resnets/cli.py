@@ -203,7 +203,7 @@ def resume(run: Path, overrides: Overrides = None, allow_code: AllowCode = False
 def evaluate(
     run: Run,
     overrides: Overrides = None,
-    split: Annotated[str | None, typer.Option(help="Of a folder of pictures: train, val or test.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a folder of pictures: train, val, test or all.")] = None,
     root: Annotated[Path | None, typer.Option(help="Another folder of pictures, of the same classes.")] = None,
     plugin: Plugins = None,
 ) -> None:
