@@ -39,7 +39,7 @@ def write(name: str, folder: Path) -> list[Path]:
         params = QuantizationParams(calibrator_i="max", reduce_range=reduced)
         quantised = insert_quantizers(network, params)
         calibrate(quantised, [torch.randn(16, *shape)], params)
-        onnx_file.write(quantised, path, shape, FileInfo(kind="ptq", reduce_range=reduced))
+        onnx_file.write(quantised, path, shape, FileInfo(kind="ptq"))
     return paths
 
 

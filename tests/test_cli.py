@@ -88,3 +88,8 @@ def test_a_tilde_is_the_home_folder_in_options_too(command, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     code, *_ = command("draw", "resnet20_cifar", "--output=~/net.svg")
     assert code == 0 and (tmp_path / "net.svg").exists() and not (tmp_path / "~").exists()
+
+
+def test_the_command_runs_as_a_module_too(run_python, tmp_path):
+    done = run_python("-m", "sg_resnets.cli", "models", "--filter", "resnet20_cifar", cwd=tmp_path)
+    assert done.returncode == 0 and "resnet20_cifar" in done.stdout

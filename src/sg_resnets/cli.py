@@ -265,7 +265,7 @@ def export(
     if exported.info is not None:
         from sg_resnets.export.benchmark import warnings
 
-        for warning in warnings([exported.info]):
+        for warning in warnings([exported.path]):
             print(warning)
     print(exported)
 
@@ -274,7 +274,7 @@ def export(
 def benchmark(
     files: Annotated[list[Path], typer.Argument(help="ONNX files; the others are compared with the first.")],
     output: Annotated[Path, typer.Option(help="The picture.")] = Path("benchmark.png"),
-    accuracy: Annotated[bool, typer.Option(help="On the test data of the first file's recipe.")] = True,
+    accuracy: Annotated[bool, typer.Option(help="On the test data of the first file that has a recipe.")] = True,
     plugin: Plugins = None,
 ) -> None:
     """Compare ONNX files in each runtime that is installed, one thread: accuracy, size, latency of 1 and of 32 images,
@@ -283,15 +283,14 @@ def benchmark(
     from sg_resnets.export import benchmark as onnx_benchmark
     from sg_resnets.export.onnx import read_info
 
-    infos = [read_info(file) for file in files]
-    loader = None
-    if accuracy and infos[0].recipe:
+    loader, recipe = None, next((info.recipe for info in map(read_info, files) if info.recipe), None)
+    if accuracy and recipe:
         from sg_resnets.runs.build import loader_of, recipe_of
 
-        loader = loader_of(recipe_of({"recipe": infos[0].recipe}, plugin or []), "val")
+        loader = loader_of(recipe_of({"recipe": recipe}, plugin or []), "val")
     rows, left_out = onnx_benchmark.measure(files, loader)
     machine = onnx_benchmark.describe_machine()
-    for line in (*onnx_benchmark.table(rows), f"measured on {machine}", *left_out, *onnx_benchmark.warnings(infos)):
+    for line in (*onnx_benchmark.table(rows), f"measured on {machine}", *left_out, *onnx_benchmark.warnings(files)):
         print(line)
     for line in onnx_benchmark.fastest(rows):
         print(line)
@@ -377,3 +376,7 @@ def doctor() -> None:
     from sg_resnets.host.doctor import examine
 
     sys.exit(examine())
+
+
+if __name__ == "__main__":
+    main()

@@ -5,11 +5,13 @@ import sys
 import types
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 
 from sg_resnets.export import runtimes
+from sg_resnets.export.onnx import read_info
 from sg_resnets.utils.errors import SgResnetsError
 
 
@@ -38,6 +40,14 @@ def test_all_of_them_compute_the_same(file):
             each(images[:, :2].numpy())
 
 
+class _Broken:
+    """Finds an OpenVINO without a library that it wants."""
+
+    def find_spec(self, name, *_):
+        if name == "openvino":
+            raise ImportError("libtbb.so.12 is missing")
+
+
 def test_one_that_is_not_here_is_named_with_what_to_do(file, monkeypatch):
     _, path = file
     with pytest.raises(
@@ -47,10 +57,21 @@ def test_one_that_is_not_here_is_named_with_what_to_do(file, monkeypatch):
     if "tensorrt" not in runtimes.installed():
         with pytest.raises(SgResnetsError, match=r"^TensorRT is not here: pip install onnxruntime-gpu"):
             runtimes.load(path, "tensorrt")
-    monkeypatch.setitem(sys.modules, "openvino", types.SimpleNamespace(__version__="2022.3.0-1", __spec__=object()))
-    with pytest.raises(SgResnetsError, match=r"^OpenVINO 2022.3.0-1 is too old: 2024 or later is needed \(pip install"):
-        runtimes.load(path, "openvino")
-    assert "OpenVINO 2022.3.0-1 is too old" in runtimes.load_everywhere(path)[1][0]
+    with monkeypatch.context() as old:
+        old.setattr(runtimes, "openvino_version", lambda: "2022.3.0")
+        with pytest.raises(
+            SgResnetsError, match=r"^OpenVINO 2022.3.0 is too old: 2024 or later is needed \(pip install"
+        ):
+            runtimes.load(path, "openvino")
+        assert "OpenVINO 2022.3.0 is too old" in runtimes.load_everywhere(path)[1][0]
+    with monkeypatch.context() as broken:
+        broken.setitem(sys.modules, "openvino", types.ModuleType("openvino"))
+        broken.setattr(runtimes.importlib.util, "find_spec", lambda name: object())
+        broken.delitem(sys.modules, "openvino")
+        broken.setattr(sys, "meta_path", [_Broken(), *sys.meta_path])
+        with pytest.raises(SgResnetsError, match=r"^OpenVINO 20\d\d\S* cannot be imported: libtbb.so.12 is missing"):
+            runtimes.load(path, "openvino")
+        assert runtimes.load_everywhere(path)[0][0].runtime == "ONNX Runtime"
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SgResnetsError, match=r"^OpenVINO is not installed \(pip install \"sg-resnets\[openvino\]\"\)"):
         runtimes.load(path, "openvino")
@@ -62,6 +83,27 @@ def test_a_runtime_that_fails_leaves_the_others(file, monkeypatch):
     loaded, left_out = runtimes.load_everywhere(path)
     if len(loaded) == 1:
         assert left_out[0].startswith("left out: ONNX Runtime, CUDA does not start: is there a GPU")
+
+
+class Twice(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, :4].unsqueeze(2)
+
+
+def test_what_is_no_classifier_of_images_is_one_line(write, tmp_path):
+    path = write(Twice(), "twice", shape=(1, 4, 4))
+    with pytest.raises(SgResnetsError, match=r"makes \(2, 4, 1\) of \(2, 1, 4, 4\): logits are \(N, classes\)"):
+        runtimes.load(path)(torch.randn(2, 1, 4, 4).numpy())
+    model = onnx.load(path)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1]))
+    onnx.save_model(model, path)
+    with pytest.raises(SgResnetsError, match=r"takes 2 inputs: networks that take images alone can be run"):
+        runtimes.load(path)
+    for damaged in ("{", "[1, 2]"):
+        onnx.helper.set_model_props(model, {"sg_resnets": damaged})
+        onnx.save_model(model, path)
+        with pytest.raises(SgResnetsError, match=r"is damaged or no ONNX file: export it again \("):
+            read_info(path)
 
 
 def test_after_openvino_a_signal_ends_no_process(file):

@@ -104,10 +104,19 @@ def test_slow_kernels_run_only_where_the_fast_ones_overflow(
     overflows, reduced, exact, calibrated, tmp_path, monkeypatch
 ):
     path = tmp_path / "net.onnx"
-    onnx_file.write(calibrated(), path, (1, 28, 28), onnx_file.FileInfo(kind="ptq", reduce_range=reduced))
+    onnx_file.write(calibrated(reduce_range=reduced), path, (1, 28, 28), onnx_file.FileInfo(kind="ptq"))
     monkeypatch.setattr(runtimes, "has_int8_kernels", lambda: not overflows)
     options = runtimes.onnxruntime_session(path).get_session_options()
     assert options.get_session_config_entry("session.x64quantprecision") == exact
+    assert runtimes.load(path).option == ("session.x64quantprecision=1" if exact == "1" else "")
+    assert runtimes.load(path, "openvino").overflows == (exact == "1")
+    assert [path.name in warning for warning in onnx_benchmark.warnings([path])] == [True] * int(exact)
+
+
+@pytest.mark.parametrize("target, computes", [("onnxruntime", "int8"), ("tensorrt", "float32")])
+def test_what_onnx_runtime_computes_in_is_read_from_the_graph_that_it_runs(target, computes, calibrated, write):
+    """Signed activations it computes in float32, though the file's are quantised."""
+    assert load(write(calibrated(target=target), target=target)).precision == computes
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])

@@ -102,7 +102,7 @@ def test_a_drop_that_is_missed_is_one_line(poisoned, ranked, monkeypatch):
         poisoned(None, max_drop=0.5)
 
 
-@pytest.mark.parametrize("value", [-1, "1", True, float("nan")])
+@pytest.mark.parametrize("value", [-1, 1000, "1", True, float("nan")])
 def test_it_is_a_number_of_points(value):
-    with pytest.raises(SgResnetsError, match=r"max_drop=.*: must be a number >= 0, in points"):
+    with pytest.raises(SgResnetsError, match=r"max_drop=.*: must be a number of 0 to 100, in points"):
         QuantizationParams(max_drop=value)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sg_resnets.export.onnx import FileInfo, read_info
-from sg_resnets.export.runtimes import NAMES, Loaded, load_everywhere, versions
+from sg_resnets.export.onnx import FileInfo, read_info, size_of
+from sg_resnets.export.runtimes import EXACT, NAMES, PROVIDERS, Loaded, installed, load_everywhere, overflows, versions
 from sg_resnets.utils.errors import SgResnetsError
-from sg_resnets.utils.hardware import cpu_name, has_int8_kernels
+from sg_resnets.utils.hardware import cpu_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +38,7 @@ class Measured:
         milliseconds: of a batch by its size, one for each round.
         classes: what it named, (N,); None without data.
         accuracy: in 0..1; None without data.
+        option, overflows: as in `Loaded`.
     """
 
     name: str
@@ -48,6 +49,13 @@ class Measured:
     milliseconds: Mapping[int, Sequence[float]]
     classes: np.ndarray | None = None
     accuracy: float | None = None
+    option: str = ""
+    overflows: bool = False
+
+    @property
+    def way(self) -> str:
+        """How it was run, in words."""
+        return f"{self.name} in {self.runtime}" + (f" with {self.option}" if self.option else "")
 
     def median(self, batch: int) -> float:
         return statistics.median(self.milliseconds[batch])
@@ -91,8 +99,9 @@ def predictions(loader: Iterable[Any], networks: Mapping[str, Predict]) -> tuple
     for images, target in loader:
         batch = np.ascontiguousarray(images.cpu().numpy())
         labels.append(target.cpu().numpy())
-        for name, predict in networks.items():
-            named[name].append(predict(batch).argmax(1))
+        for start in range(0, len(batch), BATCHES[-1]):  # which is known to fit
+            for name, predict in networks.items():
+                named[name].append(predict(batch[start : start + BATCHES[-1]]).argmax(1))
     return np.concatenate(labels), {name: np.concatenate(parts) for name, parts in named.items()}
 
 
@@ -104,11 +113,7 @@ def latencies(
     random = np.random.default_rng(0)
     measured: list[dict[int, list[float]]] = [{} for _ in files]
     for batch in BATCHES:
-        works = []
-        for file in files:
-            pixels = random.integers(0, 256, [batch, *_filled(file.shape[1:], (3, *size))], dtype=np.uint8)
-            images = pixels if file.uint8 else (pixels / 255).astype(np.float32)
-            works.append(partial(file, images))
+        works = [partial(file, noise(file, batch, size, random)) for file in files]
         repeats = [max(1, round(ROUND_SECONDS / _seconds(work, 2))) for work in works]
         for times in measured:
             times[batch] = []
@@ -116,6 +121,12 @@ def latencies(
             for times, work, count in zip(measured, works, repeats, strict=True):
                 times[batch].append(1000 * _seconds(work, count))
     return measured
+
+
+def noise(file: Loaded, batch: int, size: Sequence[int], random: np.random.Generator) -> np.ndarray:
+    """A batch as a file takes it, of images of `size` where that is free."""
+    pixels = random.integers(0, 256, [batch, *_filled(file.shape[1:], (3, *size))], dtype=np.uint8)
+    return pixels if file.uint8 else (pixels / 255).astype(np.float32)
 
 
 def _filled(shape: Sequence[int], by: Sequence[int]) -> list[int]:
@@ -149,8 +160,13 @@ def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> tuple[list[M
         files += loaded
         left_out += missing
     files.sort(key=lambda file: list(NAMES.values()).index(file.runtime))
-    size = infos[files[0].path].size or UNKNOWN_SIZE
-    times = latencies(files, size=_filled(files[0].shape[2:], size))
+    size = _filled(files[0].shape[2:], infos[files[0].path].size or UNKNOWN_SIZE)
+    for file in [file for file in files if file.runtime != NAMES["onnxruntime"]]:
+        problem = _problem(file, size)
+        if problem:
+            files.remove(file)
+            left_out.append(f"left out: {problem}")
+    times = latencies(files, size=size)
     named: dict[str, np.ndarray] = {}
     if loader is not None:
         networks = {str(i): predictor(file, infos[file.path], data) for i, file in enumerate(files)}
@@ -165,13 +181,28 @@ def measure(paths: Sequence[Path], loader: Iterable[Any] | None) -> tuple[list[M
                 kind=infos[file.path].kind,
                 runtime=file.runtime,
                 precision=file.precision,
-                size=file.path.stat().st_size,
+                size=size_of(file.path),
                 milliseconds=milliseconds,
                 classes=classes,
                 accuracy=None if classes is None else float((classes == labels).mean()),
+                option=file.option,
+                overflows=file.overflows,
             )
         )
     return rows, list(dict.fromkeys(left_out))
+
+
+def _problem(file: Loaded, size: Sequence[int]) -> str | None:
+    """Why a file cannot be run in its runtime on the largest batch, and which one can; None where it can."""
+    random, why, batch = np.random.default_rng(0), "", BATCHES[-1]
+    while batch:
+        try:
+            file(noise(file, batch, size, random))
+        except SgResnetsError as error:
+            why, batch = why or str(error), batch // 2
+        else:
+            return f"{why}; a batch of {batch} fits" if why else None
+    return why
 
 
 def _described(loader: Any, infos: Mapping[Path, FileInfo]) -> FileInfo:
@@ -210,36 +241,49 @@ def _left(widths: Sequence[int], *cells: str) -> str:
 
 
 def fastest(rows: Sequence[Measured]) -> Iterator[str]:
-    """A sentence for each batch size: what runs it the fastest here, of what is as accurate as the first."""
+    """A sentence for each batch size: what runs it the fastest here, of what is as accurate as the first; the most
+    accurate of those whose middle halves overlap."""
     first = rows[0]
     lost = {row: (first.accuracy or 0) - (row.accuracy or 0) for row in rows}
-    able = [row for row in rows if lost[row] <= LARGEST_DROP]
+    able = [row for row in rows if lost[row] <= LARGEST_DROP and not row.overflows]
     for batch in BATCHES:
-        best = max(able, key=lambda row: row.speed_up(first, batch)[1])
-        said = f"the fastest here for {batch} at a time: {best.name} in {best.runtime}, which computes in "
-        said += f"{best.precision}: {best.speed_up(first, batch)[1]:.2f} times as fast as {first.name} in "
-        said += first.runtime
-        if best.accuracy is not None and first.accuracy is not None:
-            said += f", accuracy {best.accuracy:.4f} ({first.accuracy:.4f})"
-        yield said
+        speeds = {row: row.speed_up(first, batch) for row in able}
+        slowest = max(speeds.values(), key=lambda speed: speed[1])[0]
+        alike = [row for row in able if speeds[row][2] >= slowest]
+        best = max(alike, key=lambda row: (row.accuracy or 0, speeds[row][1]))
+        said = f"the fastest here for {batch} at a time, on one thread: {best.way}, which computes in {best.precision}"
+        if best is not first:
+            said += f": {speeds[best][1]:.2f} times as fast as {first.name} in {first.runtime}"
+        if best.accuracy is None or first.accuracy is None:
+            said += ", accuracy not measured"
+        else:
+            said += f", accuracy {best.accuracy:.4f}" + ("" if best is first else f" ({first.accuracy:.4f})")
+        others = [row.way for row in alike if row is not best]
+        yield said + (f"; as fast, within the spread: {', '.join(others)}" if others else "")
     for row in rows:
-        if row not in able:
-            yield f"not counted: {row.name} in {row.runtime} loses {100 * lost[row]:.1f} points"
+        if lost[row] > LARGEST_DROP:
+            yield f"not counted: {row.way} loses {100 * lost[row]:.1f} points"
+        elif row.overflows:
+            yield f"not counted: {row.way}, whose 8-bit kernels overflow on this CPU"
 
 
 def describe_machine() -> str:
     """Return where the times were measured."""
-    return f"{cpu_name()}, one thread, {', '.join(versions())}"
+    import torch
+
+    gpu = len(set(installed()) & set(PROVIDERS)) > 1 and torch.cuda.is_available()
+    return f"{cpu_name()}, one thread, {torch.cuda.get_device_name() + ', ' if gpu else ''}{', '.join(versions())}"
 
 
-def warnings(infos: Iterable[FileInfo]) -> Iterator[str]:
-    """What a reader of the times has to know."""
-    if not has_int8_kernels() and any(info.kind != "fp32" and not info.reduce_range for info in infos):
+def warnings(paths: Iterable[Path]) -> Iterator[str]:
+    """What a reader of the times, or who runs the files, has to know."""
+    wide = [path.name for path in paths if overflows(path)]
+    if wide:
         yield (
-            "This CPU is not known to have VNNI or AMX: without them ONNX Runtime's fast 8-bit kernels overflow on "
-            "full-range weights and give wrong classes. Run the file with session.x64quantprecision=1, as `sg-resnets "
-            "benchmark` does, which is exact and slow; or quantise with quantization_params.reduce_range=True, which "
-            "is exact and fast."
+            f"{', '.join(wide)}: this CPU is not known to have VNNI or AMX; without them fast 8-bit kernels overflow "
+            f"on full-range weights and give wrong classes: OpenVINO's, and ONNX Runtime's unless it is given "
+            f"{EXACT}=1, as by `sg-resnets`: exact and slow. quantization_params.reduce_range=True is exact and fast "
+            "in both."
         )
 
 

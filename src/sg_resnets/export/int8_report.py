@@ -11,7 +11,6 @@ from torch import nn
 
 from sg_resnets.export import benchmark
 from sg_resnets.export.benchmark import BATCHES, Measured
-from sg_resnets.export.onnx import FileInfo
 from sg_resnets.export.runtimes import NAMES
 from sg_resnets.quantization.sensitivity import Sensitivity, WithinDrop
 from sg_resnets.utils.files import write_bytes
@@ -44,7 +43,7 @@ class Report:
     in_torch: Mapping[str, float]
     agreement: Sequence[float]
     in_float: Sequence[str]
-    infos: Sequence[FileInfo]
+    paths: Sequence[Path]
     sensitivities: Sequence[Sensitivity]
     max_drop: float | None = None
     within: WithinDrop | None = None
@@ -72,7 +71,7 @@ class Report:
         yield from self.left_out
         if not self._in_its_runtime():
             yield f"the times are those of this CPU, whatever {self.target} makes of the files"
-        yield from benchmark.warnings(self.infos)
+        yield from benchmark.warnings(self.paths)
         yield from benchmark.fastest(self.files)
 
     def _about_drop(self, within: WithinDrop) -> str:
@@ -82,14 +81,13 @@ class Report:
             return said
         rows = {row.kind: row for row in reversed(self._in_its_runtime() or self.files)}
         times = [f"{rows['ptq'].speed_up(rows['ptq_all'], batch)[1]:.2f}" for batch in BATCHES]
-        return (
-            f"{said}, {within.lost_by_everything:.2f} with all layers in INT8; for batches of {BATCHES[0]} and "
-            f"{BATCHES[1]} it is {times[0]} and {times[1]} times as fast as that"
-        )
+        batches = f"{BATCHES[0]} and {BATCHES[1]}"
+        return f"{said}; for batches of {batches} it is {times[0]} and {times[1]} times as fast as that"
 
     def _in_its_runtime(self) -> list[Measured]:
-        """The rows of the runtime that the files are for."""
-        return [row for row in self.files if row.runtime == NAMES[self.target]]
+        """The rows of the runtime that the files are for; none where it does not run all of them."""
+        rows = [row for row in self.files if row.runtime == NAMES[self.target]]
+        return rows if {row.kind for row in rows} == {row.kind for row in self.files} else []
 
     def save(self, folder: Path) -> None:
         """Write `report.json` and `report.png`."""
@@ -99,6 +97,7 @@ class Report:
                 "kind": row.kind,
                 "runtime": row.runtime,
                 "computes_in": row.precision,
+                "option": row.option,
                 "bytes": row.size,
                 "size_over_fp32": row.size / self.files[0].size,
                 "accuracy": row.accuracy,

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from sg_resnets.data.preprocessing import steps_of
 from sg_resnets.export.exporter import OPSET, check_equal, check_opset, check_other_size, export, other_images
 from sg_resnets.quantization.fake_quantize import QuantConv2d, Quantizer, QuantLinear, check_float32, quantizers
-from sg_resnets.utils.errors import SgResnetsError
+from sg_resnets.utils.errors import SgResnetsError, one_line
 from sg_resnets.utils.files import check_parent, write_bytes
 
+_SEVEN_BITS = 64
 _LARGEST_BIAS = 2**30  # in int32, half of its range: the accumulator has room
 _KEY = "sg_resnets"  # one entry of the file's metadata, JSON
 
@@ -35,7 +36,6 @@ class FileInfo:
         uint8_input: the file takes pixels in 0..255, uint8, and normalises them itself.
         accuracy: of the network on its recipe's test data, measured in PyTorch, in 0..1.
         kind: "fp32", "ptq" or "qat".
-        reduce_range: its weights have 7 bits, so that no x86 kernel overflows.
         size: height and width in pixels of the images that the network was trained for; those of a file whose height
             and width are free can be others.
         recipe: what trained it.
@@ -48,7 +48,6 @@ class FileInfo:
     uint8_input: bool = False
     accuracy: float | None = None
     kind: str = "fp32"
-    reduce_range: bool = False
     size: Sequence[int] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
@@ -249,9 +248,26 @@ def read_info(path: Path) -> FileInfo:
         raise SgResnetsError(f"there is no {path}: give ONNX files, such as `sg-resnets export` writes")
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, OSError):
-        raise SgResnetsError(f"{path} is damaged or no ONNX file: export it again") from None
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    fields = json.loads(entries.get(_KEY, "{}"))
-    return FileInfo(**{key: fields[key] for key in FileInfo.__dataclass_fields__ if key in fields})
+        onnx.checker.check_model(str(path))
+        fields = dict(json.loads({entry.key: entry.value for entry in model.metadata_props}.get(_KEY, "{}")))
+        return FileInfo(**{key: fields[key] for key in FileInfo.__dataclass_fields__ if key in fields})
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, TypeError) as error:
+        raise SgResnetsError(f"{path} is damaged or no ONNX file: export it again ({one_line(error)[:200]})") from None
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, with those of the files in which it keeps its weights, if it does."""
+    import onnx
+
+    weights = onnx.load(path, load_external_data=False).graph.initializer
+    others = {entry.value for each in weights for entry in each.external_data if entry.key == "location"}
+    return sum(each.stat().st_size for each in (path, *(path.parent / other for other in others)))
+
+
+def has_wide_weights(path: Path) -> bool:
+    """Whether a file has weights of int8 that take more than 7 bits. Two products of such a weight and a uint8 do not
+    fit into 16 bits, in which x86 kernels without VNNI add them."""
+    import onnx
+
+    weights = (each for each in onnx.load(path).graph.initializer if each.data_type == onnx.TensorProto.INT8)
+    return any(np.abs(onnx.numpy_helper.to_array(each).astype(int)).max(initial=0) > _SEVEN_BITS for each in weights)

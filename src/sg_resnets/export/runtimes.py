@@ -1,10 +1,11 @@
 """What runs ONNX files: ONNX Runtime, and on this machine perhaps OpenVINO, or ONNX Runtime on a GPU, with TensorRT
 there or without. Each says what it computes in: OpenVINO takes bfloat16 for a float file where the CPU has it."""
 
+import importlib.metadata
 import importlib.util
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from sg_resnets.export.onnx import read_info
+from sg_resnets.export.onnx import has_wide_weights, read_info
 from sg_resnets.utils.errors import SgResnetsError, choices, one_line
-from sg_resnets.utils.hardware import has_int8_kernels
+from sg_resnets.utils.hardware import has_int8_kernels, has_nvidia_gpu
 
 OPENVINO_EXTRA = 'pip install "sg-resnets[openvino]"'
 OLDEST_OPENVINO = 2024
@@ -30,6 +31,7 @@ NAMES = {
     "openvino": "OpenVINO",
 }
 TYPES = {"u8": "int8", "i8": "int8", "bf16": "bfloat16", "f16": "float16", "f32": "float32"}  # as OpenVINO has them
+EXACT = "session.x64quantprecision"  # of ONNX Runtime, for CPUs whose fast 8-bit kernels overflow
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Loaded:
         shape: of the images that it takes, N, C, H, W; 0 for a free one.
         uint8: whether it takes pixels 0..255.
         run: images (N, C, H, W) to logits (N, K).
+        option: without which it computes something else here.
+        overflows: whether it can name wrong classes here, and no option helps.
     """
 
     path: Path
@@ -50,12 +54,14 @@ class Loaded:
     shape: tuple[int, ...]
     uint8: bool
     run: Callable[[np.ndarray], np.ndarray]
+    option: str = ""
+    overflows: bool = False
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run it.
 
         Raises:
-            SgResnetsError: it takes other images, or more than images, or there is no memory for them.
+            SgResnetsError: it takes other images, or more than images, gives no logits, or there is no memory for them.
         """
         kind = np.uint8 if self.uint8 else np.float32
         pairs = zip(self.shape, images.shape, strict=False)
@@ -67,11 +73,14 @@ class Loaded:
                 f"given {images.shape}, {images.dtype}: compare files of the same images, with a free batch size"
             )
         try:
-            return self.run(images)
+            logits = self.run(images)
         except Exception as error:  # the exceptions of runtimes share no class
             raise SgResnetsError(
                 f"{self.runtime} cannot run {self.path} on {images.shape}: {one_line(error)[:200]}"
             ) from None
+        if logits.ndim != 2 or len(logits) != len(images):
+            raise SgResnetsError(f"{self.path} makes {logits.shape} of {images.shape}: logits are (N, classes)")
+        return logits
 
 
 def installed() -> list[str]:
@@ -87,12 +96,19 @@ def why_no_openvino() -> str | None:
     """Return what to do to have OpenVINO; None where it is there."""
     if importlib.util.find_spec("openvino") is None:
         return f"OpenVINO is not installed ({OPENVINO_EXTRA})"
-    import openvino
-
-    version = openvino.__version__
+    version = openvino_version()
     if int(version.partition(".")[0]) < OLDEST_OPENVINO:
         return f"OpenVINO {version} is too old: {OLDEST_OPENVINO} or later is needed ({OPENVINO_EXTRA})"
+    try:
+        import openvino  # noqa: F401
+    except Exception as error:  # of a library that it wants, or its own
+        return f"OpenVINO {version} cannot be imported: {one_line(error)[:200]} ({OPENVINO_EXTRA})"
     return None
+
+
+def openvino_version() -> str:
+    """Return the version of the OpenVINO that is installed; old ones do not say it when imported."""
+    return importlib.metadata.version("openvino")
 
 
 def versions() -> list[str]:
@@ -101,9 +117,7 @@ def versions() -> list[str]:
 
     found = [f"ONNX Runtime {onnxruntime.__version__}"]
     if "openvino" in installed():
-        import openvino
-
-        found.append(f"OpenVINO {openvino.__version__.partition('-')[0]}")
+        found.append(f"OpenVINO {openvino_version()}")
     return found
 
 
@@ -129,7 +143,9 @@ def _onnxruntime(path: Path, runtime: str, threads: int) -> Loaded:
         optimised = Path(folder, "optimised.onnx")
         session = onnxruntime_session(path, runtime, threads, optimised if runtime == "onnxruntime" else None)
         precision = _of_graph(optimised if optimised.is_file() else path)
-    takes = session.get_inputs()[0]
+    if runtime == "tensorrt":  # which does not say what it has chosen
+        precision = "int8 or float16" if read_info(path).kind != "fp32" else "float16 or float32"
+    takes = _one_input(path, session.get_inputs())
     return Loaded(
         path=path,
         runtime=NAMES[runtime],
@@ -137,6 +153,7 @@ def _onnxruntime(path: Path, runtime: str, threads: int) -> Loaded:
         shape=_sides(takes.shape),
         uint8=takes.type == "tensor(uint8)",
         run=lambda images: session.run(None, {takes.name: images})[0],
+        option=f"{EXACT}=1" if session.get_session_options().get_session_config_entry(EXACT) == "1" else "",
     )
 
 
@@ -151,8 +168,7 @@ def onnxruntime_session(path: Path, runtime: str = "onnxruntime", threads: int =
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    exact = not has_int8_kernels() and not read_info(path).reduce_range  # with VNNI it would only be slow
-    options.add_session_config_entry("session.x64quantprecision", "1" if exact else "0")
+    options.add_session_config_entry(EXACT, "1" if overflows(path) else "0")
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     providers: list[Any] = [PROVIDERS[runtime]]
@@ -169,18 +185,22 @@ def onnxruntime_session(path: Path, runtime: str = "onnxruntime", threads: int =
     return session
 
 
+def overflows(path: Path) -> bool:
+    """Whether the fast 8-bit kernels of this CPU give wrong results for a file: ONNX Runtime's without `EXACT`,
+    OpenVINO's always."""
+    return not has_int8_kernels() and has_wide_weights(path)
+
+
 def _of_graph(path: Path) -> str:
-    """What the convolutions and linear layers of a graph compute in, those with quantised inputs in int8."""
+    """What ONNX Runtime computes the convolutions and linear layers of a graph in: those in which a convolution still
+    follows a DequantizeLinear in float32."""
     import onnx
 
-    graph = onnx.load(path).graph
-    made_by = {output: node.op_type for node in graph.node for output in node.output}
     found = Counter[str]()
-    for node in graph.node:
+    for node in onnx.load(path, load_external_data=False).graph.node:
         if any(kind in node.op_type for kind in ("Conv", "Gemm", "MatMul")):
-            integer = node.op_type.startswith("QLinear") or node.op_type in ("QGemm", "ConvInteger", "MatMulInteger")
-            quantised = made_by.get(node.input[0]) == "DequantizeLinear"
-            found["int8" if integer or quantised else "float32"] += 1
+            integer = node.op_type.startswith(("QLinear", "QGemm", "DynamicQuantize")) or "Integer" in node.op_type
+            found["int8" if integer else "float32"] += 1
     return _most_first(found)
 
 
@@ -202,7 +222,7 @@ def _openvino(path: Path, threads: int) -> Loaded:
         compiled = _core().compile_model(path, "CPU", settings)
     except Exception as error:
         raise SgResnetsError(f"OpenVINO cannot run {path}: {one_line(error)[:200]}") from None
-    request, takes = compiled.create_infer_request(), compiled.input(0)
+    request, takes = compiled.create_infer_request(), _one_input(path, compiled.inputs)
     found = Counter[str]()
     for each in compiled.get_runtime_model().get_ops():
         layer, kind = (each.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision"))
@@ -215,11 +235,18 @@ def _openvino(path: Path, threads: int) -> Loaded:
         shape=_sides([side.get_length() if side.is_static else "" for side in takes.partial_shape]),
         uint8=takes.element_type == openvino.Type.u8,
         run=partial(_infer, request),
+        overflows=overflows(path),
     )
 
 
 def _infer(request: Any, images: np.ndarray) -> np.ndarray:
     return request.infer([np.ascontiguousarray(images)])[0].copy()
+
+
+def _one_input(path: Path, inputs: Sequence[Any]) -> Any:
+    if len(inputs) != 1:
+        raise SgResnetsError(f"{path} takes {len(inputs)} inputs: networks that take images alone can be run")
+    return inputs[0]
 
 
 def _most_first(found: Counter[str]) -> str:
@@ -242,5 +269,7 @@ def load_everywhere(path: Path) -> tuple[list[Loaded], list[str]]:
             loaded.append(load(path, runtime))
         except SgResnetsError as error:
             left_out.append(f"left out: {error}")
-    missing = why_no_openvino()
-    return loaded, left_out + ([f"left out: {missing}"] if missing else [])
+    missing = [why_no_openvino()]
+    if has_nvidia_gpu() and "onnxruntime_cuda" not in installed():
+        missing.append("the GPU: this ONNX Runtime is for CPUs (pip install onnxruntime-gpu)")
+    return loaded, left_out + [f"left out: {why}" for why in missing if why]

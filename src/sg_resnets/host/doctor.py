@@ -63,8 +63,8 @@ def _devices() -> list[str]:
         None: "none, float32: this CPU has neither AMX nor AVX512-BF16, so bfloat16 would be slower",
     }
     print(f"  mixed precision   {reasons[mixed_dtype(device)]}")
-    slow = "no VNNI or AMX: quantise with reduce_range=True, or ONNX Runtime's fast kernels overflow"
-    print(f"  int8              {'fast and exact in ONNX Runtime' if has_int8_kernels() else slow}")
+    slow = "no VNNI or AMX: quantise with reduce_range=True, or fast 8-bit kernels overflow"
+    print(f"  int8              {'fast and exact' if has_int8_kernels() else slow}")
     return []
 
 

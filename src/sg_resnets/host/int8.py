@@ -103,14 +103,11 @@ class Quantization:
         images = next(iter(self.loader))[0]
         paths = {kind: self.folder / f"{kind}.onnx" for kind in self.networks}
         for kind, network in self.networks.items():
-            described = replace(
-                info, kind=kind, accuracy=accuracies[kind], reduce_range=self.params.reduce_range and kind != "fp32"
-            )
             onnx.write(
                 network,
                 paths[kind],
                 images.shape[1:],
-                described,
+                replace(info, kind=kind, accuracy=accuracies[kind]),
                 self.params.runtime.integer_bias,
                 self.export.opset,
                 self.export.dynamic_size,
@@ -132,7 +129,7 @@ class Quantization:
             in_torch=accuracies,
             agreement=[float((row.classes == by_torch[row.kind]).mean()) for row in rows],
             in_float=last.in_float,
-            infos=[onnx.read_info(path) for path in paths.values()],
+            paths=list(paths.values()),
             sensitivities=sensitivity(last, first_images(self.loader, count)) if count else [],
             max_drop=self.params.max_drop,
             within=self.within,

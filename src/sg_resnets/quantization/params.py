@@ -101,7 +101,8 @@ class QuantizationParams:
         if self.num_calib_batches is not None:
             integer(1)("quantization_params: num_calib_batches", self.num_calib_batches)
         if self.max_drop is not None:
-            number("a number >= 0, in points", lambda value: value >= 0)("quantization_params: max_drop", self.max_drop)
+            points = number("a number of 0 to 100, in points", lambda value: 0 <= value <= 100)
+            points("quantization_params: max_drop", self.max_drop)
         if self.calibrator_w == "histogram" and self.per_channel:
             raise SgResnetsError(
                 "quantization_params: calibrator_w=histogram has too few weights in a channel for a histogram: set "

@@ -145,7 +145,6 @@ def export_onnx(
         uint8_input=uint8_input,
         accuracy=accuracy,
         kind=kind,
-        reduce_range=params.reduce_range and int8,
         recipe=OmegaConf.to_container(recipe, resolve=True),
     )
     if uint8_input and not info.mean:

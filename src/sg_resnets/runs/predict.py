@@ -2,6 +2,7 @@
 
 import copy
 import glob
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from sg_resnets.runs.checkpoints import load
 from sg_resnets.utils.errors import SgResnetsError
 
 BATCH = 32  # images that are predicted together
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,14 +118,18 @@ def _of_checkpoint(checkpoint: Path, plugins: Sequence[str]) -> _Predictor:
 
 
 def _of_file(path: Path, runtime: str) -> _Predictor:
-    from sg_resnets.export.benchmark import predictor
+    from sg_resnets.export.benchmark import predictor, warnings
     from sg_resnets.export.onnx import read_info
     from sg_resnets.export.runtimes import load as load_file
 
     info = read_info(path)
     if not info.preprocessing:
         raise SgResnetsError(f"{path} does not say how its images are prepared: export it again from its run")
-    run = predictor(load_file(path, runtime), info)
+    file = load_file(path, runtime)
+    if file.overflows:
+        for warning in warnings([path]):
+            logger.warning(warning)
+    run = predictor(file, info)
     return _predictor(info.preprocessing, lambda images: torch.from_numpy(run(images.numpy())))
 
 

@@ -28,8 +28,8 @@ def cpu_cores() -> int:
 def has_int8_kernels() -> bool:
     """Whether the CPU multiplies 8-bit integers without overflow: x86 with VNNI or AMX, and all other architectures.
 
-    ONNX Runtime's uint8 x int8 kernels for older x86 CPUs add pairs of products in 16 bits (its documentation,
-    'Quantize ONNX models', on AVX2 and AVX512).
+    The uint8 x int8 kernels of ONNX Runtime and OpenVINO for older x86 CPUs add pairs of products in 16 bits (their
+    documentations, 'Quantize ONNX models', on AVX2 and AVX512; 'Saturation (overflow) issue').
     """
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
@@ -45,11 +45,16 @@ def computes_in_bfloat16(device: str) -> bool:
     return any(getattr(torch.cpu, f"_is_{feature}_supported", bool)() for feature in ("amx_tile", "avx512_bf16"))
 
 
+def has_nvidia_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU, whatever can use it."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
 def why_gpu_is_idle() -> str | None:
     """Return why PyTorch does not use this machine's NVIDIA GPU; None where it does, or there is none."""
     import torch
 
-    if not (Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi")) or torch.cuda.is_available():
+    if not has_nvidia_gpu() or torch.cuda.is_available():
         return None
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides it"
