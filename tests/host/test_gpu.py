@@ -71,6 +71,13 @@ def test_a_compiler_that_fails_leaves_training_uncompiled(train, capfd):
     torch.testing.assert_close(network.fc.weight, eager.fc.weight)
 
 
+def test_a_compiler_that_there_is_not_is_one_line(train):
+    with pytest.raises(SgResnetsError, match=r"torch_compile_options=.*inducto.*: Invalid backend: .inducto"):
+        train(
+            "training_hyperparams.torch_compile=True", "training_hyperparams.torch_compile_options={backend: inducto}"
+        )
+
+
 def test_an_error_of_the_network_itself_is_no_compilers(train, monkeypatch):
     def forward(self, images):
         return self.fc(images)

@@ -16,6 +16,7 @@ WHAT_SEES = {
     "data_sets": "host/test_datasets.py::test_every_data_set_has_a_name_in_the_host",
     "early_stop": "integration/test_optimisation.py::test_early_stop",
     "torchvision_processing": "host/test_repairs.py::test_torchvision_processing",
+    "mixing": "integration/test_optimisation.py::test_pictures_in_memory_are_mixed",
     "batch_accumulate": "integration/test_optimisation.py::test_batch_accumulate",
     "layer_groups": "integration/test_entry_points.py::test_what_a_recipe_cannot_mean_is_refused_in_a_line",
     "zero_weight_decay": "host/test_repairs.py::test_zero_weight_decay_holds_for_scalars_and_factors_of_a_channel",

@@ -132,6 +132,18 @@ def test_what_is_watched_of_a_compiled_network_is_what_is_watched_of_another(tra
     assert len(rows[0]) == 7 and rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("mixing", ["mixup_alpha: 0.2, cutmix_alpha: 0.0", "mixup_alpha: 0.0, cutmix_alpha: 1.0"])
+def test_pictures_in_memory_are_mixed(mixing, train):
+    collate = "dataset_params.train_dataloader_params.collate_fn"
+    train(
+        f"~{collate}",
+        f"+{collate}={{_target_: super_gradients.training.datasets.mixup.CollateMixup, {mixing}, label_smoothing: 0.1, "
+        "num_classes: 10}",
+        "training_hyperparams.train_metrics_list=[]",
+        "training_hyperparams.criterion_params.smooth_eps=0",
+    )
+
+
 def test_repeated_augmentation(train):
     """In one process, and on fewer images than 256; two processes are in `test_ddp.py`."""
     from super_gradients.common.registry.registry import CALLBACKS

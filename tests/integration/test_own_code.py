@@ -174,6 +174,114 @@ def test_precise_batch_norm_has_the_statistics_of_the_training_data(fit):
     torch.testing.assert_close(network.body[1].running_mean, torch.stack(means).mean(0))
 
 
+def test_precise_batch_norm_of_an_average_has_them_too_and_that_of_a_frozen_layer_keeps_its_own(fit, host):
+    from super_gradients.training import models
+
+    network = models.get("resnet20_cifar", num_classes=4)
+    network.layer1[0].bn1.running_mean.fill_(0.5)
+    rates = {"layer1": 0.0, "default": 0.01}
+    trainer = fit(
+        network, initial_lr=rates, precise_bn=True, precise_bn_batch_size=16, ema=True,
+        ema_params={"decay": 0.5, "decay_type": "constant"},
+    )  # fmt: skip
+    images = torch.cat([images for images, _ in loader()])
+    for each in (network, trainer.ema_model.ema):
+        assert (each.layer1[0].bn1.running_mean == 0.5).all() and not each.layer1[0].conv1.weight.requires_grad
+        means = [each.conv1(part).mean((0, 2, 3)) for part in images.split(16 // STEPS)]
+        torch.testing.assert_close(each.bn1.running_mean, torch.stack(means).mean(0))
+        assert each.bn1.momentum == 0.1
+
+
+# A training that is resumed.
+
+
+def of_group(trainer, name):
+    return next(group for group in trainer.optimizer.param_groups if group["name"] == name)
+
+
+def test_groups_of_rates_stand_in_the_order_of_the_recipe(host):
+    from super_gradients.training.utils import optimizer_utils
+
+    layers = [f"layer{i}" for i in range(9)]  # the order of a set of them is another one, but for one time in 362,880
+    network = nn.ModuleDict({name: nn.Linear(2, 2) for name in [*layers, "fc"]})
+    groups = optimizer_utils.separate_lr_groups(network, {"default": 0.1, **dict.fromkeys(layers, 0.2)})
+    assert [group["name"] for group in groups] == [*layers, "default"]
+
+
+@pytest.mark.parametrize("zero_weight_decay", [False, True])
+def test_a_resumed_run_gives_no_groups_rate_and_momentum_to_another(zero_weight_decay, fit, host, tmp_path):
+    from super_gradients.training import models
+
+    rates = {"layer1": 0.01, "layer2": 0.02, "layer3": 0.03, "default": 0.04}
+    settings = {"initial_lr": rates, "lr_mode": None, "zero_weight_decay_on_bias_and_bn": zero_weight_decay}
+
+    def network():
+        torch.manual_seed(0)
+        return models.get("resnet20_cifar", num_classes=4)
+
+    expected = fit(network(), max_epochs=2, name="whole", **settings)
+    fit(network(), name="resumed", **settings)
+    (latest,) = (tmp_path / "resumed").rglob("ckpt_latest.pth")
+    state = torch.load(latest, weights_only=True)
+    state["optimizer_state_dict"]["param_groups"].reverse()  # as a process with another seed of its hashes had them
+    if zero_weight_decay:  # those without decay first, as in all of them
+        state["optimizer_state_dict"]["param_groups"].sort(key=lambda group: group["weight_decay"] > 0)
+    torch.save(state, latest)
+    resumed = fit(network(), max_epochs=2, name="resumed", resume=True, **settings)
+    for name, weight in expected.net.state_dict().items():
+        assert torch.equal(resumed.net.state_dict()[name], weight), name
+    assert of_group(resumed, "layer2")["lr"] == 0.02
+    with pytest.raises(SgResnetsError, match=r"the run has rates for .*layer1.*, and this for layer1, default: a run"):
+        fit(network(), max_epochs=3, name="resumed", resume=True, initial_lr={"layer1": 0.1, "default": 0.1})
+
+
+def test_a_resume_that_asks_for_another_rate_gets_it_without_a_schedule_too(fit):
+    fit(name="resumed", lr_mode=None, initial_lr=0.1)
+    assert (
+        of_group(fit(name="resumed", lr_mode=None, max_epochs=2, resume=True, initial_lr=0.01), "default")["lr"] == 0.01
+    )
+    groups = {"body": 0.3, "default": 0.2}
+    fit(name="groups", lr_mode=None, initial_lr=groups)
+    resumed = fit(name="groups", lr_mode=None, max_epochs=2, resume=True, initial_lr={**groups, "body": 0.4})
+    assert of_group(resumed, "body")["lr"] == 0.4 and of_group(resumed, "default")["lr"] == 0.2
+
+
+def test_whether_steps_are_fused_is_this_machines(fit, tmp_path):
+    fit(name="resumed", optimizer_params={"fused": True})
+    resumed = fit(name="resumed", resume=True, max_epochs=2)
+    assert not of_group(resumed, "default")["fused"]
+
+
+def test_a_run_without_scaled_losses_goes_on_with_them(host):
+    from super_gradients.training.sg_trainer.sg_trainer import Trainer
+
+    from sg_resnets.host.repairs.precision import choose_format
+
+    trainer = object.__new__(Trainer)
+    trainer.training_params, trainer.checkpoint = {}, {"scaler_state_dict": {}, "net": {}}
+    choose_format(lambda self, enabled: None, trainer, False)
+    assert trainer.checkpoint == {"net": {}}
+
+
+# What is refused.
+
+
+def test_steps_of_more_batches_than_are_trained_on_are_refused(fit):
+    with pytest.raises(SgResnetsError, match=r"batch_accumulate=4: an epoch has 2 batches, so that it would"):
+        fit(max_train_batches=2, batch_accumulate=4)
+
+
+def test_a_seed_is_a_number(fit):
+    with pytest.raises(SgResnetsError, match=r"training_hyperparams.seed=None: must be an integer"):
+        fit(seed=None)
+
+
+def test_a_warm_up_is_cut_to_the_batches_that_are_trained_on(rates):
+    warm_up = {"warmup_mode": "LinearBatchLRWarmup", "lr_warmup_steps": 4, "warmup_initial_lr": 0.0}
+    seen = rates(max_train_batches=2, max_epochs=2, **warm_up)
+    assert seen[:2] == pytest.approx([0.0, 0.1])
+
+
 # Number formats, compilation, ONNX.
 
 

@@ -91,7 +91,7 @@ class ReplayedStep(Callback):
         rest = [{key: value for key, value in group.items() if key not in ("params", "lr")} for group in groups]
         states = [value for weight in self.weights for value in optimizer.state[weight].values()]
         places = [each.data_ptr() for each in (*self.weights, *states) if isinstance(each, Tensor)]
-        rates = torch.tensor([group["lr"] for group in groups])
+        rates = torch.tensor([group["lr"] for group in groups], dtype=torch.float32)  # as fused kernels read them
         return self.replayed([*gradients_of(self.weights), rates], (places, rest))
 
     def _step(self, *inputs: Tensor) -> None:

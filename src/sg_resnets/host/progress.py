@@ -94,6 +94,7 @@ class Progress:
             run.folder = Path(trainer.checkpoints_dir_path)
             (run.folder / FINISHED).unlink(missing_ok=True)
         self._scale_loaded_rates()
+        self._set_asked_rates()
         self.resumed = self._loaded() or None
         self.kept = Kept.of(trainer.training_params.to_dict(), self._loaded().get("kept"))
         if self.saves_start and not trainer.load_checkpoint:
@@ -130,6 +131,15 @@ class Progress:
         for key in ("base_lrs", "_last_lr"):
             if schedule is not None and hasattr(schedule, key):
                 setattr(schedule, key, [rate * self._slower for rate in getattr(schedule, key)])
+
+    def _set_asked_rates(self) -> None:
+        """Set the rates that a resume asks for, where there is no schedule that would."""
+        params = self.trainer.training_params
+        if not self._loaded() or self._loaded()["initial_lr"] == self._asked_rate or params.lr_mode is not None:
+            return
+        rates = params.initial_lr
+        for group in self.trainer.optimizer.param_groups:
+            group["lr"] = rates.get(group["name"], rates["default"]) if isinstance(rates, Mapping) else rates
 
     def way_back(self) -> dict[str, Any]:
         """Return the training parameters with which the run is resumed from what was saved last."""

@@ -58,10 +58,10 @@ def train_checked(
         training_params = OmegaConf.to_container(training_params, resolve=True)
     training_params = with_fused_optimizer(dict(training_params or {}))
     training_params = with_class_weights(training_params, getattr(train_loader, "dataset", None))
-    batches = training_params.get("max_train_batches") or (len(train_loader) if train_loader is not None else 0)
+    batches = batches_of_epoch(training_params, train_loader)
     training_params = with_compiled_network(training_params, model, training_params.get("max_epochs", 0) * batches)
     if training_params.get("ema") and train_loader is not None:
-        settle_average(training_params, min(batches, len(train_loader)))
+        settle_average(training_params, batches)
     callbacks = list(training_params.get("phase_callbacks") or [])
     together = training_params.get("on_divergence") == ROLLBACK
     of_a_gpu = [ReplayedStep()] if device_config.is_cuda else []
@@ -114,17 +114,20 @@ def settle_average(training_params: dict[str, Any], batches: int) -> None:
 
 def keep_layout(original: Callable[[Trainer], None], self: Trainer) -> None:
     """`channels_last: True` keeps weights and activations in NHWC order, which convolutions are faster in."""
-    if get_param(self.training_params, "channels_last", False) and is_safe_in_channels_last(self.net):
-        self.net.to(memory_format=torch.channels_last)
+    if get_param(self.training_params, "channels_last", False):
+        if device_config.is_cuda or is_safe_in_channels_last(self.net):
+            self.net.to(memory_format=torch.channels_last)
+        else:
+            logger.info(
+                "channels_last is left out: PyTorch's 1x1 convolutions of few channels are not safe in it on a CPU"
+            )
     original(self)
 
 
 def is_safe_in_channels_last(network: nn.Module) -> bool:
-    """Whether a network can be trained in this layout. On a CPU, PyTorch 2.14's backward pass of a 1x1 convolution of
+    """Whether a network can be trained in this layout on a CPU. PyTorch 2.14's backward pass of a 1x1 convolution of
     stride 2 with 4 input channels corrupts memory in it ('double free or corruption'); from 8 channels on it does
     not."""
-    if torch.cuda.is_available():
-        return True
     narrow = [
         m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.in_channels < 8
     ]
@@ -133,12 +136,19 @@ def is_safe_in_channels_last(network: nn.Module) -> bool:
 
 def refuse_long_accumulation(training_params: Any, loader: DataLoader) -> None:
     """Refuse steps of more batches than an epoch has: schedules, and the averages of weights, count steps by epoch."""
-    batches, asked = len(loader), training_params.get("batch_accumulate") or 1
+    batches, asked = batches_of_epoch(training_params, loader), training_params.get("batch_accumulate") or 1
     if asked > batches > 0:
         raise SgResnetsError(
             f"batch_accumulate={asked}: an epoch has {batches} batches, so that it would end without a step: set at "
             f"most {batches}, or a smaller batch_size"
         )
+
+
+def batches_of_epoch(training_params: Any, loader: DataLoader | None) -> int:
+    """How many batches an epoch trains on; 0 without a loader."""
+    if loader is None:
+        return 0
+    return min(training_params.get("max_train_batches") or len(loader), len(loader))
 
 
 def check_data(network: nn.Module, loader: DataLoader, valid_loader: DataLoader | None = None) -> None:

@@ -27,7 +27,8 @@ def weight_of_classes(weight: Any) -> Tensor | None:
 
 def mean_over_images(losses: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """The mean of `losses` (N, K), in which each image weighs as much as its class: `weight` (K,), `target` labels (N,)
-    or mixtures (N, K). As `nn.CrossEntropyLoss` has it, whose mean is over the sum of the weights.
+    or mixtures (N, K). As `nn.CrossEntropyLoss` has it for labels, its mean is over the sum of the weights; that one
+    divides by N for mixtures.
 
     Raises:
         SgResnetsError: there are fewer or more weights than classes.

@@ -41,6 +41,7 @@ from torch.utils.data.distributed import DistributedSampler
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.host.preemption import EXIT_CODES
 from sg_resnets.host.repairs.samplers import sampler_of
+from sg_resnets.utils.checks import integer
 from sg_resnets.utils.errors import SgResnetsError
 from sg_resnets.utils.hardware import cpu_cores
 
@@ -214,6 +215,7 @@ def initialize_with_global_rank(original: Callable[[], None]) -> None:
 
 def seed_by_global_rank(original: Callable[..., None], is_ddp: bool, device: Any, seed: int) -> None:
     """Give each process its own random numbers, on all nodes."""
+    integer(0)("training_hyperparams.seed", seed)
     seed += dist.get_rank() if is_ddp and dist.is_initialized() else 0
     torch.manual_seed(seed)
     np.random.seed(seed)

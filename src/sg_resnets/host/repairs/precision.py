@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sg_resnets.host.patching import Patch, Rebind, Repair
 from sg_resnets.training.precision import mixed_dtype
-from sg_resnets.utils.errors import one_line
+from sg_resnets.utils.errors import SgResnetsError, one_line
 
 logger = get_logger(__name__)
 
@@ -55,6 +55,8 @@ def choose_format(original: Callable[..., Any], self: Trainer, mixed_precision_e
     if mixed_precision_enabled:
         logger.info(f"Mixed precision on {device}: {dtype or 'none, float32 is the fastest here'}")
     PRECISION.dtype = dtype
+    if not self.checkpoint.get("scaler_state_dict"):  # {} of a run that had no need of one
+        self.checkpoint.pop("scaler_state_dict", None)
     original(self, dtype is torch.float16)
     return dtype is not None
 
@@ -83,7 +85,11 @@ def compile_in_place(original: Callable[[Trainer], None], self: Trainer) -> None
     original(self)
     self.training_params.torch_compile = wanted
     if wanted:
-        self.net.compile(**self.training_params.torch_compile_options)
+        options = self.training_params.torch_compile_options
+        try:
+            self.net.compile(**options)
+        except Exception as error:  # an unknown backend or mode: torch's exceptions for them share no class
+            raise SgResnetsError(f"torch_compile_options={dict(options)}: {one_line(error)[:300]}") from None
         self.net._compiled_call_impl = falling_back(self.net, self.net._compiled_call_impl)
 
 

@@ -48,6 +48,7 @@ def warm_up_for_one_epoch(
         SgResnetsError: more than one epoch is asked for.
     """
     epochs = training_params.lr_warmup_epochs
+    train_loader_len = min(training_params.max_train_batches or train_loader_len, train_loader_len)
     if not lr_warmup_steps and epochs:
         if epochs != 1:
             raise SgResnetsError(

@@ -13,12 +13,13 @@ import torch.distributed as dist
 from super_gradients import import_utils
 from super_gradients.common.environment.device_utils import device_config
 from super_gradients.training.models import conversion
+from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import distributed_training_utils as host_ddp
 from super_gradients.training.utils.callbacks import callbacks
+from super_gradients.training.utils.utils import unwrap_model
 from super_gradients.training.utils.visualization import utils as visualization
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
 from sg_resnets.host.patching import Patch, Put, Rebind, Repair, WhenImported
@@ -51,13 +52,35 @@ class Tracing:
 def average_statistics(
     original: Callable[..., None], model: nn.Module, loader: DataLoader, precise_bn_batch_size: int, num_gpus: int
 ) -> None:
-    """Give batch-norm the mean of its statistics over some batches, on any device."""
+    """Give each batch-norm that learns the mean of its statistics over some batches, on any device; those that are
+    frozen, which a network of ours leaves in eval mode, keep theirs."""
     wanted = (precise_bn_batch_size or 0) // ((loader.batch_size or 1) * num_gpus) or num_gpus
-    update_bn(itertools.islice(loader, min(wanted, len(loader))), model, device_config.device)
-    norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)] if num_gpus > 1 else []
-    for statistics in (each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None):
-        dist.all_reduce(statistics)
-        statistics.div_(num_gpus)
+    was_training = model.training
+    model.train()
+    norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm) and norm.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        for batch in itertools.islice(loader, min(wanted, len(loader))):
+            model(batch[0].to(device_config.device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        for statistics in (norm.running_mean, norm.running_var) if num_gpus > 1 else ():
+            if statistics is not None:
+                dist.all_reduce(statistics)
+                statistics.div_(num_gpus)
+    model.train(was_training)
+
+
+def mark_frozen(original: Callable[..., Any], self: Trainer, *args: Any, **kwargs: Any) -> Any:
+    """Have the average's parameters say, as the network's, which of them are frozen: its batch-norms ask for that."""
+    if self.ema and self.precise_bn:
+        network = unwrap_model(self.net)
+        for average, parameter in zip(self.ema_model.ema.parameters(), network.parameters(), strict=False):
+            average.requires_grad_(parameter.requires_grad)
+    return original(self, *args, **kwargs)
 
 
 _SURGEON = "import_onnx_graphsurgeon_or_install"
@@ -92,7 +115,7 @@ REPAIRS = (
     ),
     Repair(
         "precise_bn",
-        "precise_bn: True calls .cuda() on a CPU",
-        [Patch(host_ddp, "compute_precise_bn_stats", average_statistics)],
+        "precise_bn: True calls .cuda() on a CPU; a moving average does not say which of its layers are frozen",
+        [Patch(host_ddp, "compute_precise_bn_stats", average_statistics), Patch(Trainer, "_train_epoch", mark_frozen)],
     ),
 )
