@@ -32,7 +32,7 @@ def test_a_run_calibrates_fine_tunes_exports_and_reports(quantise, capfd, sg_res
     assert next(iter(in_each)) == "ONNX Runtime" and in_each["ONNX Runtime"][0] == ("fp32", "float32")
     assert all([kind for kind, _ in files] == ["fp32", "ptq", "qat"] for files in in_each.values())
     assert all(precision.startswith("int8") for files in in_each.values() for _, precision in files[1:])
-    assert "the fastest here for 1 at a time: " in printed
+    assert "the fastest here for 1 at a time, on one thread: " in printed
     for file in report["files"]:
         assert file["agreement"] >= 0.9 and file["bytes"] == (run / file["name"]).stat().st_size
         assert set(file["milliseconds"]) == {"1", "32"} and str(round(file["accuracy"], 4)) in printed

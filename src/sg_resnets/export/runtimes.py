@@ -2,7 +2,6 @@
 there or without. Each says what it computes in: OpenVINO takes bfloat16 for a float file where the CPU has it."""
 
 import importlib.metadata
-import importlib.util
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -94,9 +93,9 @@ def installed() -> list[str]:
 
 def why_no_openvino() -> str | None:
     """Return what to do to have OpenVINO; None where it is there."""
-    if importlib.util.find_spec("openvino") is None:
-        return f"OpenVINO is not installed ({OPENVINO_EXTRA})"
     version = openvino_version()
+    if version is None:
+        return f"OpenVINO is not installed ({OPENVINO_EXTRA})"
     if int(version.partition(".")[0]) < OLDEST_OPENVINO:
         return f"OpenVINO {version} is too old: {OLDEST_OPENVINO} or later is needed ({OPENVINO_EXTRA})"
     try:
@@ -106,9 +105,12 @@ def why_no_openvino() -> str | None:
     return None
 
 
-def openvino_version() -> str:
-    """Return the version of the OpenVINO that is installed; old ones do not say it when imported."""
-    return importlib.metadata.version("openvino")
+def openvino_version() -> str | None:
+    """Return the version of the OpenVINO that is installed, if it is; old ones do not say it when imported."""
+    try:
+        return importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def versions() -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from super_gradients.training.sg_trainer.sg_trainer import Trainer
 from super_gradients.training.utils import optimizer_utils
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sg_resnets.host.patching import Patch, Repair
 from sg_resnets.utils.errors import SgResnetsError, choices
@@ -67,7 +68,7 @@ def match_saved_groups(original: Callable[..., None], self: Trainer) -> None:
     if not saved or not self.load_checkpoint or self.load_weights_only or not params.load_opt_params:
         return
     groups, rates = saved["param_groups"], params.initial_lr
-    for group in groups:
+    for group in groups if not isinstance(params.optimizer, Optimizer) else ():  # one of the user's own says it itself
         if "fused" in group:
             group["fused"] = params.optimizer_params.get("fused")
     if not isinstance(rates, Mapping) or any("name" not in group for group in groups):
