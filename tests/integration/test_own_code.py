@@ -233,6 +233,18 @@ def test_a_resumed_run_gives_no_groups_rate_and_momentum_to_another(zero_weight_
     assert of_group(resumed, "layer2")["lr"] == 0.02
     with pytest.raises(SgResnetsError, match=r"the run has rates for .*layer1.*, and this for layer1, default: a run"):
         fit(network(), max_epochs=3, name="resumed", resume=True, initial_lr={"layer1": 0.1, "default": 0.1})
+    with pytest.raises(SgResnetsError, match=r"the run has rates for .*layer1.*, and this for default: a run goes on"):
+        fit(network(), max_epochs=3, name="resumed", resume=True, initial_lr=0.1)
+
+
+def test_an_optimiser_of_the_users_own_goes_on(fit):
+    network = Network()
+    own = torch.optim.SGD([{"params": network.body.parameters()}, {"params": network.fc.parameters()}], lr=0.3)
+    fit(network, name="resumed", lr_mode=None, optimizer=own, initial_lr=None)
+    network = Network()
+    own = torch.optim.SGD([{"params": network.body.parameters()}, {"params": network.fc.parameters()}], lr=0.3)
+    resumed = fit(network, name="resumed", lr_mode=None, optimizer=own, initial_lr=None, max_epochs=2, resume=True)
+    assert [group["lr"] for group in resumed.optimizer.param_groups] == [0.3, 0.3]
 
 
 def test_a_resume_that_asks_for_another_rate_gets_it_without_a_schedule_too(fit):

@@ -37,8 +37,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> None:
         recipe.update(dict.fromkeys(SHORTCUTS))  # what they stood for is in the recipe already
     for override in overrides:
         _check_override(recipe, override, run)
-    parse_dotlist(overrides, "override", "epochs=20")
-    recipe.merge_with_dotlist(list(overrides))
+    recipe.merge_with(parse_dotlist(overrides, "override", "epochs=20"))
     epochs, wanted = read(run / LATEST)["epoch"], recipe.epochs or recipe.training_hyperparams.max_epochs
     if isinstance(wanted, int) and epochs >= wanted and (is_finished(run) or epochs > wanted):
         raise SgResnetsError(

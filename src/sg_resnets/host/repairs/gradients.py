@@ -67,12 +67,15 @@ def match_saved_groups(original: Callable[..., None], self: Trainer) -> None:
     params, saved = self.training_params, self.checkpoint.get("optimizer_state_dict")
     if not saved or not self.load_checkpoint or self.load_weights_only or not params.load_opt_params:
         return
+    if isinstance(params.optimizer, Optimizer):
+        return  # the user's own
     groups, rates = saved["param_groups"], params.initial_lr
-    for group in groups if not isinstance(params.optimizer, Optimizer) else ():  # one of the user's own says it itself
+    for group in groups:
         if "fused" in group:
             group["fused"] = params.optimizer_params.get("fused")
-    if not isinstance(rates, Mapping) or any("name" not in group for group in groups):
-        return
+    if params.finetune or any("name" not in group for group in groups):
+        return  # the network says which groups it has
+    rates = rates if isinstance(rates, Mapping) else {"default": rates}
     order = _order(rates)
     before = dict.fromkeys(group["name"] for group in groups)
     now = [name for name in order if rates[name]]  # those of rate 0 are frozen, and are no groups
