@@ -123,6 +123,11 @@ def test_of_those_that_are_as_fast_the_most_accurate_is_named():
     assert "thread: c in OpenVINO, " in first and first.endswith("; as fast, within the spread: b in ONNX Runtime")
 
 
+def test_a_file_that_is_as_fast_as_the_first_is_not_said_to_be_faster():
+    first = next(benchmark.fastest([row("a", 1.0, 0.90), row("b", 1.0, 0.91)]))
+    assert first.endswith("int8: as fast, within the spread, as a in ONNX Runtime, accuracy 0.9100 (0.9000)")
+
+
 def test_what_overflows_is_not_the_fastest_and_an_option_that_is_needed_is_named():
     times = {"option": "session.x64quantprecision=1"}
     rows = [

@@ -253,12 +253,13 @@ def fastest(rows: Sequence[Measured]) -> Iterator[str]:
         best = max(alike, key=lambda row: (row.accuracy or 0, speeds[row][1]))
         said = f"the fastest here for {batch} at a time, on one thread: {best.way}, which computes in {best.precision}"
         if best is not first:
-            said += f": {speeds[best][1]:.2f} times as fast as {first.name} in {first.runtime}"
+            times = "as fast, within the spread, as" if first in alike else f"{speeds[best][1]:.2f} times as fast as"
+            said += f": {times} {first.name} in {first.runtime}"
         if best.accuracy is None or first.accuracy is None:
             said += ", accuracy not measured"
         else:
             said += f", accuracy {best.accuracy:.4f}" + ("" if best is first else f" ({first.accuracy:.4f})")
-        others = [row.way for row in alike if row is not best]
+        others = [row.way for row in alike if row not in (best, first)]
         yield said + (f"; as fast, within the spread: {', '.join(others)}" if others else "")
     for row in rows:
         if lost[row] > LARGEST_DROP:

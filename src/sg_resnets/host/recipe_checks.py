@@ -62,6 +62,8 @@ CHECKS: dict[str, Check] = {
     f"{TRAINING}.criterion_params.smooth_eps": NOT_NEGATIVE,
     f"{TRAINING}.ema_params.decay": PROBABILITY,
 }
+NEEDED = (f"{TRAINING}.seed",)  # for which null stands for no choice of ours
+_ABSENT = object()
 # What other libraries call them.
 ALIASES = {"learning_rate": "lr", "batchsize": "batch_size"}
 # Keys of training_hyperparams that are read, besides those that SuperGradients has defaults for.
@@ -146,8 +148,9 @@ def check_values(recipe: Any) -> Iterator[str]:
     than SuperGradients' default."""
     for name, check in CHECKS.items():
         for key in filter(None, (name, SHORTCUTS.get(name))):
-            value = OmegaConf.select(recipe, key, throw_on_missing=False)
-            if value is not None and not check.allows(value):
+            value = OmegaConf.select(recipe, key, default=_ABSENT, throw_on_missing=False)
+            is_open = value is _ABSENT or (value is None and name not in NEEDED)
+            if not is_open and not check.allows(value):
                 yield check.refusal(key, value)
                 break
     for key, default in DEFAULT_TRAINING_PARAMS.items():
